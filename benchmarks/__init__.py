@@ -1,0 +1,1 @@
+"""Microbenchmarks: named shapes, interleaved timing, one file per question."""

@@ -1,0 +1,128 @@
+"""Errors that teach: what was expected, what came, and how to mend it.
+
+Everything here looks at types, structures, shapes and dtypes only, so it can run on tracers and
+before anything is compiled.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnlab.core.cell import Cell
+from rnnlab.core.types import PyTree
+
+
+def check_cell_type(cell: Any) -> None:
+    """Refuses what is not a hashable `Cell`."""
+    if not isinstance(cell, Cell):
+        hint = " (call it: a cell is an instance)" if isinstance(cell, type) else ""
+        raise TypeError(
+            f"cell: expected an rnnlab.Cell such as rnnlab.cells.LSTM(128), got {cell!r}{hint}. A"
+            f" Flax, Haiku or Equinox cell has to be wrapped first."
+        )
+    try:
+        hash(cell)
+    except TypeError as error:
+        raise TypeError(
+            f"cell: {type(cell).__name__} cannot be hashed ({error}). Its fields must be static"
+            f" and hashable: tuples instead of lists, no arrays (those belong in params)."
+        ) from error
+
+
+def check_positive(name: str, **values: float | None) -> None:
+    """Refuses numbers that are not positive; None stands for an option not taken."""
+    for field, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}: expected {field} > 0 or None, got {field}={value!r}.")
+
+
+def check_arrays(**trees: PyTree) -> None:
+    """Refuses a tree with a leaf that is not an array or a number, naming the leaf."""
+    for name, tree in trees.items():
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            if not isinstance(leaf, (int, float, complex)) and not hasattr(leaf, "dtype"):
+                raise TypeError(
+                    f"{name}{jax.tree_util.keystr(path)}: expected an array,"
+                    f" got {type(leaf).__name__}. Convert it with jnp.asarray first."
+                )
+
+
+def sequence_shape(cell: Cell, xs: PyTree) -> tuple[int, tuple[int, ...]]:
+    """The length T and the batch shape of `xs`, a tree of arrays `[T, *batch, *features]`.
+
+    Raises:
+      ValueError: no array, too few axes, or leaves that disagree.
+    """
+    leaves = jax.tree.leaves_with_path(xs)
+    if not leaves:
+        raise ValueError("xs: expected an array [T, *batch, F], got a tree with no arrays.")
+    leads = {}
+    for path, leaf in leaves:
+        name = "xs" + jax.tree_util.keystr(path)
+        if leaf.ndim < 1 + cell.feature_ndim:
+            raise ValueError(
+                f"{name}: expected [T, *batch, *features] with {cell.feature_ndim} feature axis"
+                f" for {type(cell).__name__}, got shape {leaf.shape}. Add the missing axes,"
+                f" for example xs[:, None]."
+            )
+        leads[name] = leaf.shape[: leaf.ndim - cell.feature_ndim]
+    if len(set(leads.values())) > 1:
+        raise ValueError(f"xs: expected leaves that share their leading [T, *batch], got {leads}.")
+    length, *batch = next(iter(leads.values()))
+    return length, tuple(batch)
+
+
+def check_flags(name: str, flags: Any, length: int, batch: tuple[int, ...]) -> None:
+    """Refuses a mask or a reset that is not a bool array `[T, *batch]`."""
+    if flags is None:
+        return
+    expected = (length, *batch)
+    got = f"{getattr(flags, 'dtype', type(flags).__name__)} {getattr(flags, 'shape', '')}"
+    if getattr(flags, "dtype", None) != jnp.bool_:
+        fix = (
+            "Turn lengths into a mask with rnnlab.lengths_to_mask(lengths, T)"
+            if name == "mask"
+            else "Compare to get booleans"
+        )
+        raise TypeError(f"{name}: expected bool {expected}, got {got}. {fix}.")
+    if flags.shape != expected:
+        fix = (
+            "Transpose it: time comes first."
+            if flags.shape == (*batch, length)
+            else "Broadcast it to the leading axes of xs."
+        )
+        raise ValueError(f"{name}: expected shape {expected} = [T, *batch], got {got}. {fix}")
+
+
+def check_carry(cell: Cell, carry: PyTree, expected: PyTree, given: str = "carry") -> None:
+    """Refuses a carry whose structure, shapes or dtypes are not those of `initial_carry`.
+
+    Args:
+      cell: named in the message.
+      carry: what came.
+      expected: what `cell.initial_carry(params, batch_shape)` gives, as shapes.
+      given: how the message calls what came.
+    """
+    fix = f"Start from {type(cell).__name__}.initial_carry(params, batch_shape)"
+    got_tree, expected_tree = jax.tree.structure(carry), jax.tree.structure(expected)
+    if got_tree != expected_tree:
+        raise TypeError(f"{given}: expected {expected_tree}, got {got_tree}. {fix}.")
+    pairs = zip(jax.tree.leaves_with_path(carry), jax.tree.leaves(expected), strict=True)
+    for (path, got), want in pairs:
+        name = given + jax.tree_util.keystr(path)
+        if got.shape != want.shape:
+            raise ValueError(f"{name}: expected shape {want.shape}, got {got.shape}. {fix}.")
+        if got.dtype != want.dtype:
+            raise TypeError(
+                f"{name}: expected dtype {want.dtype}, got {got.dtype}. {fix}, or cast it with"
+                f" .astype({str(want.dtype)!r}). (A carry has the wider of float32 and the dtype of"
+                f" the params.)"
+            )
+
+
+def check_step(cell: Cell, params: PyTree, x: PyTree, carry: PyTree) -> PyTree:
+    """The output of one step, as shapes; refuses a step that would change the carry's type."""
+    after, y = jax.eval_shape(cell.step, params, carry, x)
+    check_carry(cell, after, carry, given=f"the carry after one step of {type(cell).__name__}")
+    return y

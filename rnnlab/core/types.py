@@ -1,0 +1,22 @@
+"""Type aliases, and the axis letters that every docstring uses.
+
+| letter | axis |
+|---|---|
+| T | time, always the first axis inside the engine |
+| B | batch; `*batch` is any number of batch axes, none included |
+| F | input features |
+| H | hidden features |
+| K | columns of a recurrent kernel, the number of gates times H |
+| N | state features of a linear cell, or heads of a block-diagonal kernel |
+"""
+
+from typing import Any, TypeVar
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+Key = jax.Array  # a typed PRNG key, `jax.random.key(seed)`
+
+Params = TypeVar("Params")
+Carry = TypeVar("Carry")

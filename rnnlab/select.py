@@ -1,0 +1,53 @@
+"""Which strategy `Auto` takes: an ordered list that anyone can read, call and test."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rnnlab.core.cell import Cell, GatedCell, LinearCell
+from rnnlab.strategies.associative import Associative
+from rnnlab.strategies.base import Strategy
+from rnnlab.strategies.deferred import Deferred
+from rnnlab.strategies.scan import Scan
+
+
+class Rule(NamedTuple):
+    """One line of the list."""
+
+    reason: str
+    applies: Callable[[Cell, int, int, str], bool]  # (cell, length, batch, platform)
+    strategy: Strategy
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "a linear cell on an accelerator from T = 64: parallel over time",
+        lambda cell, length, batch, platform: (
+            isinstance(cell, LinearCell) and platform != "cpu" and length >= 64
+        ),
+        Associative(),
+    ),
+    Rule(
+        "a gated cell: weight gradients after the reverse loop",
+        lambda cell, length, batch, platform: isinstance(cell, GatedCell),
+        Deferred(),
+    ),
+    Rule("anything else: the plain loop", lambda cell, length, batch, platform: True, Scan()),
+)
+
+
+def select_strategy(cell: Cell, length: int, batch: int, platform: str) -> Strategy:
+    """The strategy of the first rule of `RULES` that applies.
+
+    Args:
+      cell: the cell to run.
+      length: T.
+      batch: examples in the batch, the product of its axes.
+      platform: "cpu", "gpu" or "tpu".
+
+    Example:
+        >>> import rnnlab
+        >>> from rnnlab.select import select_strategy
+        >>> select_strategy(rnnlab.cells.LSTM(128), length=100, batch=16, platform="cpu")
+        Deferred(unroll=1)
+    """
+    return next(rule.strategy for rule in RULES if rule.applies(cell, length, batch, platform))

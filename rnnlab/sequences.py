@@ -1,0 +1,201 @@
+"""Functions of whole sequences: lengths, both directions, several layers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import Tracer
+
+from rnnlab.cells.residual import Residual
+from rnnlab.core.cell import Cell
+from rnnlab.core.ops import zero_unless
+from rnnlab.core.types import Array, Key, PyTree
+from rnnlab.dropout import dropout as plain_dropout
+from rnnlab.dropout import variational_dropout
+from rnnlab.engine import unroll
+from rnnlab.strategies.base import Strategy
+from rnnlab.strategies.scan import Scan
+
+MERGES: dict[str, Callable[[Array, Array], Array]] = {
+    "concat": lambda f, b: jnp.concatenate([f, b], axis=-1),
+    "sum": lambda f, b: f + b,
+    "mean": lambda f, b: (f + b) / 2,
+    "product": lambda f, b: f * b,
+}
+
+
+def lengths_to_mask(lengths: Array, length: int) -> Array:
+    """The mask of right-padded sequences: True while t < lengths.
+
+    Args:
+      lengths: integers `[*batch]`, each from 0 to T.
+      length: T.
+
+    Returns:
+      bool `[T, *batch]`.
+
+    Raises:
+      TypeError: the lengths are not integers.
+      ValueError: a length is above T or negative (checked where values are known, so not in jit).
+
+    Example:
+        >>> import jax.numpy as jnp, rnnlab
+        >>> rnnlab.lengths_to_mask(jnp.array([2, 0]), 3).T.astype(int).tolist()
+        [[1, 1, 0], [0, 0, 0]]
+    """
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths: expected integers [*batch], got {lengths.dtype}.")
+    if not isinstance(lengths, Tracer) and lengths.size:
+        low, high = int(lengths.min()), int(lengths.max())
+        if low < 0 or high > length:
+            raise ValueError(f"lengths: expected 0 to {length}, got values from {low} to {high}.")
+    steps = jnp.arange(length, dtype=lengths.dtype)
+    return lax.expand_dims(steps, range(1, 1 + lengths.ndim)) < lengths[None]
+
+
+def bidirectional(
+    forward_cell: Cell,
+    backward_cell: Cell,
+    params: tuple[PyTree, PyTree],
+    xs: PyTree,
+    carry: tuple[PyTree, PyTree] | None = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    merge: str | Callable[[Array, Array], Array] = "concat",
+    strategy: Strategy = Scan(),  # noqa: B008 - frozen, so it is safe to share
+) -> tuple[tuple[Any, Any], Any]:
+    """Runs one cell forward and one backward over the same sequence and merges their outputs.
+
+    Args:
+      forward_cell: reads from the first step to the last.
+      backward_cell: reads from the last step to the first.
+      params: those of the two cells.
+      xs: inputs `[T, *batch, F]`.
+      carry: the carries the two start from, or None.
+      mask: bool `[T, *batch]`; under `lengths_to_mask` both final carries are those at the true
+        ends, without flipping anything.
+      reset: bool `[T, *batch]`, True where a segment starts. The backward cell restarts where it
+        enters a segment, which is the step before the next one's start.
+      merge: "concat", "sum", "mean", "product", or a function of both outputs.
+      strategy: how to run both.
+
+    Returns:
+      The final carries (forward, backward), and the merged outputs `[T, *batch, ...]`.
+
+    Raises:
+      ValueError: an unknown merge; and all that `rnnlab.unroll` raises.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, rnnlab
+        >>> cell = rnnlab.cells.GRU(8)
+        >>> params = tuple(cell.init(k, 3) for k in jax.random.split(jax.random.key(0)))
+        >>> (last, first), ys = rnnlab.bidirectional(cell, cell, params, jnp.ones((5, 2, 3)))
+        >>> ys.shape
+        (5, 2, 16)
+
+    References: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
+    """
+    if not callable(merge) and merge not in MERGES:
+        raise ValueError(f"merge: expected one of {list(MERGES)} or a function, got {merge!r}.")
+    carry_f, carry_b = (None, None) if carry is None else carry
+    options = {"mask": mask, "strategy": strategy}
+    carry_f, ys_f = unroll(forward_cell, params[0], xs, carry_f, reset=reset, **options)
+    carry_b, ys_b = unroll(
+        backward_cell, params[1], xs, carry_b, reset=segment_ends(reset), reverse=True, **options
+    )
+    ys = jax.tree.map(merge if callable(merge) else MERGES[merge], ys_f, ys_b)
+    return (carry_f, carry_b), zero_unless(mask, ys)
+
+
+def segment_ends(reset: Array | None) -> Array | None:
+    """Where segments end, from where they start: what a reversed run takes as its reset.
+
+    Args:
+      reset: bool `[T, *batch]`, True at the first step of a segment; or None.
+
+    Returns:
+      bool `[T, *batch]`, True at the step before each start; the last step is not marked.
+    """
+    if reset is None:
+        return None
+    return jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
+
+
+def stack(
+    cells: Sequence[Cell],
+    params: Sequence[PyTree],
+    xs: PyTree,
+    carry: Sequence[PyTree] | None = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    reverse: bool = False,
+    strategy: Strategy | Sequence[Strategy] = Scan(),  # noqa: B008 - frozen, safe to share
+    dropout: float = 0.0,
+    variational: bool = False,
+    key: Key | None = None,
+) -> tuple[tuple[Any, ...], Any]:
+    """Runs layers one after another over a whole sequence, each with its own strategy.
+
+    Equal to `unroll(Stack(cells), ...)`, with the same parameters and carry, but every layer
+    projects all of its inputs at once. A `Residual` layer adds its input after the cell inside
+    has run.
+
+    Args:
+      cells: the layers, the one that reads `xs` first.
+      params: one entry a layer, as `Stack(cells).init` returns.
+      xs: inputs `[T, *batch, F]`.
+      carry: one entry a layer, or None.
+      mask: bool `[T, *batch]`, as in `rnnlab.unroll`.
+      reset: bool `[T, *batch]`, as in `rnnlab.unroll`.
+      reverse: processes the last step first, in every layer.
+      strategy: one for all layers, or one a layer.
+      dropout: rate of the dropout between layers, not before the first nor after the last.
+      variational: the same dropout mask at every time step.
+      key: consumed by dropout; None evaluates, without dropout.
+
+    Returns:
+      The carries, one entry a layer, and the outputs of the last layer.
+
+    Raises:
+      ValueError: numbers of cells, params, carries or strategies that differ; and all that
+        `rnnlab.unroll` raises.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, rnnlab
+        >>> cells = (rnnlab.cells.GRU(8), rnnlab.cells.LSTM(4))
+        >>> params = rnnlab.cells.Stack(cells).init(jax.random.key(0), in_features=3)
+        >>> carry, ys = rnnlab.sequences.stack(
+        ...     cells, params, jnp.ones((5, 2, 3)), strategy=rnnlab.strategies.Deferred())
+        >>> ys.shape
+        (5, 2, 4)
+    """
+    depth = len(cells)
+    strategies = [strategy] * depth if isinstance(strategy, Strategy) else list(strategy)
+    carries = [None] * depth if carry is None else list(carry)
+    for name, parts in {"params": params, "carry": carries, "strategy": strategies}.items():
+        if len(parts) != depth:
+            raise ValueError(f"{name}: expected {depth} entries, one a layer, got {len(parts)}.")
+    drop = variational_dropout if variational else plain_dropout
+    keys = [None] * depth if key is None else jax.random.split(key, depth)
+    last = []
+    for layer, (cell, p, h, s, k) in enumerate(
+        zip(cells, params, carries, strategies, keys, strict=True)
+    ):
+        if layer > 0 and k is not None:
+            xs = drop(k, xs, dropout)
+        h, xs = _layer(cell, p, xs, h, mask=mask, reset=reset, reverse=reverse, strategy=s)
+        last.append(h)
+    return tuple(last), xs
+
+
+def _layer(cell: Cell, params: PyTree, xs: PyTree, carry: PyTree, *, mask: Array | None, **options):
+    """`unroll`, but the cell inside a Residual runs by itself, so it may use any strategy."""
+    if not isinstance(cell, Residual):
+        return unroll(cell, params, xs, carry, mask=mask, **options)
+    carry, ys = _layer(cell.cell, params, xs, carry, mask=mask, **options)
+    return carry, zero_unless(mask, cell.combine(xs, ys))

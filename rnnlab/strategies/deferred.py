@@ -1,0 +1,197 @@
+"""A scan whose weight gradient is computed after the reverse loop, not inside it."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnnlab.core.cell import Cell, GatedCell
+from rnnlab.core.ops import kernel_product, zero_unless
+from rnnlab.core.types import Array, PyTree
+from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart
+from rnnlab.strategies.scan import scan_projected
+
+
+@dataclasses.dataclass(frozen=True)
+class Deferred(Strategy[GatedCell]):
+    """The loop of `Scan` forward; differentiated as a linear system instead of step by step.
+
+    The carries solve h_t = step(h_{t-1}, z_t), so by the implicit function theorem a change of the
+    parameters moves them by the solution of the linear recurrence
+
+        v_t = J_t v_{t-1} + b_t,    J_t = d step / d h_{t-1},    b_t = change at fixed h_{t-1}
+
+    Its transpose is the reverse loop, and it carries a cotangent of the carry alone. All b_t are
+    one parallel pass over time, so the gradient of the recurrent kernel is one matmul over T * B
+    rows, after the loop. Kept for the reverse pass are the carries and u, nothing else.
+
+    This is `jax.custom_jvp` over `lax.custom_linear_solve`, so forward mode, higher derivatives,
+    `vmap(grad)` and `grad(vmap)` work and agree with `Scan`, and under `vmap` the weight gradient
+    is still one matmul that sums over the batch.
+
+    Attributes:
+      unroll: steps per iteration of the compiled loops.
+
+    References: Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on
+    GPUs" (weight gradients after the loop); Blondel et al. 2022, "Efficient and modular implicit
+    differentiation".
+    """
+
+    unroll: int = 1
+
+    def refusal(self, cell: Cell) -> str | None:
+        if isinstance(cell, GatedCell):
+            return None
+        return (
+            f"it needs the one declared matmul of an rnnlab.GatedCell, which"
+            f" {type(cell).__name__} is not. Use Scan() or Remat()"
+        )
+
+    def run(self, cell: GatedCell, inputs: Inputs, reverse: bool):
+        zs = cell.project(inputs.params, inputs.xs)
+        return _outputs(_Loop(cell, self.unroll, reverse), inputs._replace(xs=zs))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """What is static about a run."""
+
+    cell: GatedCell
+    unroll: int
+    reverse: bool
+
+    def scan(self, body, carry, xs, backwards: bool = False):
+        return lax.scan(body, carry, xs, reverse=self.reverse != backwards, unroll=self.unroll)
+
+
+class _Unknowns(NamedTuple):
+    """The unknowns of the linear system: changes of the carries and of what they start from."""
+
+    carry: PyTree  # [*batch, ...]
+    initial: PyTree | None  # [*batch, ...], None where there are no resets
+    carries: PyTree  # [T, *batch, ...]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _outputs(loop: _Loop, inputs: Inputs):
+    """The last carry and all outputs: undifferentiated, this is `Scan` itself."""
+    return scan_projected(loop.cell, inputs, loop.reverse, loop.unroll)
+
+
+@_outputs.defjvp
+def _outputs_jvp(loop: _Loop, primals, tangents):
+    def outputs(inputs: Inputs):
+        carries, _ = _states(loop, inputs)
+        last = jax.tree.map(lambda c: c[0 if loop.reverse else -1], carries)
+        return last, readout(loop.cell, inputs.params, carries, inputs.xs, inputs.marks)
+
+    return jax.jvp(outputs, primals, tangents)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _states(loop: _Loop, inputs: Inputs) -> tuple[PyTree, Array]:
+    """The carry after every step, and every u."""
+    cell, (params, carry, initial, zs, marks) = loop.cell, inputs
+    kernel = cell.recurrent_kernel(params)
+
+    def body(carry, now):
+        z, marks = now
+        before = restart(marks.reset, initial, carry)
+        u = kernel_product(cell.hidden(before), kernel)
+        carry = hold(marks.mask, cell.gate(params, before, z, u), before)
+        return carry, (carry, u)
+
+    return loop.scan(body, carry, (zs, marks))[1]
+
+
+@_states.defjvp
+def _states_jvp(loop: _Loop, primals, tangents):
+    (inputs,), (dinputs,) = primals, tangents
+    cell, marks = loop.cell, inputs.marks
+    carries, us = _states(loop, inputs)
+    before = _shifted(loop, marks, _Unknowns(inputs.carry, inputs.initial, carries))
+    kernel, dkernel = jax.jvp(cell.recurrent_kernel, (inputs.params,), (dinputs.params,))
+
+    # b: how each step moves with the parameters and its z, from where it started. The product is
+    # linear in the kernel, so its change is the product with the kernel's change.
+    dus = kernel_product(cell.hidden(before), dkernel)
+    _, changes = jax.jvp(
+        lambda params, z, u: cell.gate(params, before, z, u),
+        (inputs.params, inputs.xs, us),
+        (dinputs.params, dinputs.xs, dus),
+    )
+    initial = None if marks.reset is None else dinputs.initial
+    b = _Unknowns(dinputs.carry, initial, zero_unless(marks.mask, changes))
+    # jax transposes a linear solve only if all of b is linear in what is differentiated: the
+    # barrier ties the parts that are not, such as a constant initial carry, to those that are.
+    b = lax.optimization_barrier(b)
+    v = _solve(loop, inputs.params, kernel, before, inputs.xs, us, marks, b)
+    dbefore = _shifted(loop, marks, v)
+    dhidden = jax.jvp(cell.hidden, (before,), (dbefore,))[1]
+    return (carries, us), (v.carries, dus + kernel_product(dhidden, kernel))
+
+
+def _shifted(loop: _Loop, marks: Marks, v: _Unknowns) -> PyTree:
+    """`[T, *batch, ...]`: what each step started from."""
+
+    def shift(first, rest):
+        parts = [rest[1:], first[None]] if loop.reverse else [first[None], rest[:-1]]
+        return jnp.concatenate(parts)
+
+    return restart(marks.reset, v.initial, jax.tree.map(shift, v.carry, v.carries))
+
+
+def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknowns) -> _Unknowns:
+    """Solves v_t = J_t v_{t-1} + b_t forward in time, and its transpose backward."""
+    cell = loop.cell
+
+    def jacobian(v, before, z, u, mask):
+        """J v for one step or for all of them."""
+        dhidden = jax.jvp(cell.hidden, (before,), (v,))[1]
+        du = kernel_product(dhidden, kernel)
+        change = jax.jvp(lambda h, u: cell.gate(params, h, z, u), (before, u), (v, du))[1]
+        return hold(mask, change, v)
+
+    def jacobian_transposed(v, before, z, u, mask):
+        """J^T v for one step; a masked step passes v on."""
+        _, gate_vjp = jax.vjp(lambda h, u: cell.gate(params, h, z, u), before, u)
+        direct, du = gate_vjp(zero_unless(mask, v))
+        _, product_vjp = jax.vjp(lambda h: kernel_product(cell.hidden(h), kernel), before)
+        through = product_vjp(du)[0]
+        return hold(mask, jax.tree.map(jnp.add, direct, through), v)
+
+    def residual(v: _Unknowns) -> _Unknowns:
+        moved = jacobian(_shifted(loop, marks, v), before, zs, us, marks.mask)
+        return v._replace(carries=jax.tree.map(jnp.subtract, v.carries, moved))
+
+    def solve(_, b: _Unknowns) -> _Unknowns:
+        def body(v, now):
+            b_t, before, z, u, (mask, reset) = now
+            v = restart(reset, b.initial, v)
+            v = jax.tree.map(jnp.add, b_t, jacobian(v, before, z, u, mask))
+            return v, v
+
+        _, carries = loop.scan(body, b.carry, (b.carries, before, zs, us, marks))
+        return b._replace(carries=carries)
+
+    def solve_transposed(_, g: _Unknowns) -> _Unknowns:
+        def body(state, now):
+            v, initial = state
+            g_t, before, z, u, (mask, reset) = now
+            total = jax.tree.map(jnp.add, g_t, v)
+            v = jacobian_transposed(total, before, z, u, mask)
+            if reset is not None:
+                initial = jax.tree.map(jnp.add, initial, zero_unless(reset, v))
+                v = zero_unless(~reset, v)
+            return (v, initial), total
+
+        zero = jax.tree.map(jnp.zeros_like, g.carry)
+        (v, initial), carries = loop.scan(
+            body, (zero, g.initial), (g.carries, before, zs, us, marks), backwards=True
+        )
+        return _Unknowns(jax.tree.map(jnp.add, g.carry, v), initial, carries)
+
+    return lax.custom_linear_solve(residual, b, solve, solve_transposed)
