@@ -75,6 +75,15 @@ class _Unknowns(NamedTuple):
     carries: PyTree  # [T, *batch, ...]
 
 
+class _Run(NamedTuple):
+    """All that a run yields: what the caller sees, and what its derivative needs."""
+
+    last: PyTree  # [*batch, ...]
+    ys: PyTree  # [T, *batch, ...]
+    carries: PyTree  # [T, *batch, ...]
+    us: Array  # [T, *batch, K]
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _outputs(loop: _Loop, inputs: Inputs):
     """The last carry and all outputs: undifferentiated, this is `Scan` itself."""
@@ -83,17 +92,15 @@ def _outputs(loop: _Loop, inputs: Inputs):
 
 @_outputs.defjvp
 def _outputs_jvp(loop: _Loop, primals, tangents):
-    def outputs(inputs: Inputs):
-        carries, _ = _states(loop, inputs)
-        last = jax.tree.map(lambda c: c[0 if loop.reverse else -1], carries)
-        return last, readout(loop.cell, inputs.params, carries, inputs.xs, inputs.marks)
-
-    return jax.jvp(outputs, primals, tangents)
+    run, change = jax.jvp(functools.partial(_run, loop), primals, tangents)
+    return (run.last, run.ys), (change.last, change.ys)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _states(loop: _Loop, inputs: Inputs) -> tuple[PyTree, Array]:
-    """The carry after every step, and every u."""
+def _run(loop: _Loop, inputs: Inputs) -> _Run:
+    """The same loop, keeping every carry and every u."""
+    # The outputs come out of this loop too, as those of `_outputs` do, so that jax.vmap batches
+    # both alike: it does not reconcile a custom_jvp function with its rule.
     cell, (params, carry, initial, zs, marks) = loop.cell, inputs
     kernel = cell.recurrent_kernel(params)
 
@@ -102,17 +109,18 @@ def _states(loop: _Loop, inputs: Inputs) -> tuple[PyTree, Array]:
         before = restart(marks.reset, initial, carry)
         u = kernel_product(cell.hidden(before), kernel)
         carry = hold(marks.mask, cell.gate(params, before, z, u), before)
-        return carry, (carry, u)
+        return carry, (readout(cell, params, carry, z, marks), carry, u)
 
-    return loop.scan(body, carry, (zs, marks))[1]
+    last, (ys, carries, us) = loop.scan(body, carry, (zs, marks))
+    return _Run(last, ys, carries, us)
 
 
-@_states.defjvp
-def _states_jvp(loop: _Loop, primals, tangents):
+@_run.defjvp
+def _run_jvp(loop: _Loop, primals, tangents):
     (inputs,), (dinputs,) = primals, tangents
     cell, marks = loop.cell, inputs.marks
-    carries, us = _states(loop, inputs)
-    before = _shifted(loop, marks, _Unknowns(inputs.carry, inputs.initial, carries))
+    run = _run(loop, inputs)
+    before = _shifted(loop, marks, _Unknowns(inputs.carry, inputs.initial, run.carries))
     kernel, dkernel = jax.jvp(cell.recurrent_kernel, (inputs.params,), (dinputs.params,))
 
     # b: how each step moves with the parameters and its z, from where it started. The product is
@@ -120,18 +128,34 @@ def _states_jvp(loop: _Loop, primals, tangents):
     dus = kernel_product(cell.hidden(before), dkernel)
     _, changes = jax.jvp(
         lambda params, z, u: cell.gate(params, before, z, u),
-        (inputs.params, inputs.xs, us),
+        (inputs.params, inputs.xs, run.us),
         (dinputs.params, dinputs.xs, dus),
     )
     initial = None if marks.reset is None else dinputs.initial
-    b = _Unknowns(dinputs.carry, initial, zero_unless(marks.mask, changes))
-    # jax transposes a linear solve only if all of b is linear in what is differentiated: the
-    # barrier ties the parts that are not, such as a constant initial carry, to those that are.
-    b = lax.optimization_barrier(b)
-    v = _solve(loop, inputs.params, kernel, before, inputs.xs, us, marks, b)
+    b = _tied(_Unknowns(dinputs.carry, initial, zero_unless(marks.mask, changes)))
+    v = _solve(loop, inputs.params, kernel, before, inputs.xs, run.us, marks, b)
+
     dbefore = _shifted(loop, marks, v)
     dhidden = jax.jvp(cell.hidden, (before,), (dbefore,))[1]
-    return (carries, us), (v.carries, dus + kernel_product(dhidden, kernel))
+    _, dys = jax.jvp(
+        lambda params, carries, zs: readout(cell, params, carries, zs, marks),
+        (inputs.params, run.carries, inputs.xs),
+        (dinputs.params, v.carries, dinputs.xs),
+    )
+    dlast = jax.tree.map(lambda c: c[0 if loop.reverse else -1], v.carries)
+    return run, _Run(dlast, dys, v.carries, dus + kernel_product(dhidden, kernel))
+
+
+def _tied(b: _Unknowns) -> _Unknowns:
+    """`b`, every leaf formally a function of all of them.
+
+    jax transposes a linear solve only if all of b depends on what is differentiated, and a part
+    may not, such as a constant initial carry. The link is a zero that XLA removes.
+    """
+    never = jnp.zeros((), bool)
+    links = [jnp.where(never, jnp.sum(a), jnp.zeros((), a.dtype)) for a in jax.tree.leaves(b)]
+    link = functools.reduce(jnp.add, [a.real.astype(jnp.float32) for a in links])
+    return jax.tree.map(lambda a: a + link.astype(a.dtype), b)
 
 
 def _shifted(loop: _Loop, marks: Marks, v: _Unknowns) -> PyTree:

@@ -1,0 +1,4 @@
+"""Layer 5: models."""
+
+from rnnlab.models.language import LanguageModel as LanguageModel
+from rnnlab.models.language import generate as generate

@@ -1,0 +1,1 @@
+"""Thin Flax wrappers, `rnnlab.nn.nnx` and `rnnlab.nn.linen`; importing this imports neither."""

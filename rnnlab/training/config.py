@@ -1,0 +1,78 @@
+"""How a task is trained, and how that ended."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rnnlab.training.task import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """How a task is trained, in the words of the shared flags.
+
+    Attributes:
+      workdir: the run directory.
+      steps: updates.
+      batch_size: rows of a batch, over all devices.
+      seed: of initialisation and of whatever is random in a step.
+      dtype: "float32", or "bfloat16" for bf16 compute with float32 master weights.
+      log_every: steps between lines of the training loss.
+      eval_every: steps between evaluations.
+      save_every: steps between checkpoints; the best and the last are saved besides.
+      keep: newest checkpoints kept, besides the best.
+      patience: evaluations without an improvement before training stops; 0 never stops.
+      resume: "auto" goes on where there is a checkpoint, "must" insists, "never" refuses.
+      dry_run: builds everything, compiles one step, and writes nothing.
+      mesh: "data:N" for N local devices.
+      flags: name -> value of what defines the run, for `flags.txt`, compared on resume.
+      data: name -> SHA-256 of what it is trained on, compared on resume.
+    """
+
+    workdir: str
+    steps: int
+    batch_size: int
+    seed: int = 0
+    dtype: str = "float32"
+    log_every: int = 100
+    eval_every: int = 500
+    save_every: int = 500
+    keep: int = 2
+    patience: int = 0
+    resume: str = "auto"
+    dry_run: bool = False
+    mesh: str = ""
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "log_every", "eval_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}.")
+        for name, known in (
+            ("dtype", ("float32", "bfloat16")),
+            ("resume", ("auto", "never", "must")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """How a run ended.
+
+    Attributes:
+      params: of the best checkpoint.
+      metrics: set -> its metrics with these params.
+      step: updates done.
+      best_step: the step of these params.
+      stop_reason: a sentence.
+    """
+
+    params: PyTree
+    metrics: dict[str, dict[str, float]]
+    step: int
+    best_step: int
+    stop_reason: str

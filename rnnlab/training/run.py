@@ -1,0 +1,153 @@
+"""The files of a run directory, beside its checkpoints."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+FREE_FLAGS = frozenset(
+    {"workdir", "steps", "log_every", "eval_every", "save_every", "keep", "data_dir", "mesh"}
+)
+"""Flags that may change when a run is resumed: none changes what a step computes."""
+
+
+class RunDirectory:
+    """One run's files: `flags.txt`, `run.json`, `metrics.jsonl`, `timing.jsonl`, assets, pictures.
+
+    `metrics.jsonl` holds deterministic values only, flushed line by line, so that two runs can be
+    compared byte by byte; durations go to `timing.jsonl`.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    def write(self, name: str, content: str) -> None:
+        """Writes a whole file; a reader sees the old one or the new one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        scratch = self.path / (name + ".tmp")
+        scratch.write_text(content, encoding="utf-8")
+        os.replace(scratch, self.path / name)
+
+    def read(self, name: str) -> str:
+        """A whole file; a FileNotFoundError says what a run directory is."""
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.path}: expected the directory of a run, with {name}, and found none. Train"
+                f" first, or name another with --workdir."
+            ) from error
+
+    def write_flags(self, flags: Mapping[str, Any]) -> None:
+        """`flags.txt`: the run again is `--flagfile=RUN/flags.txt`."""
+        self.write("flags.txt", "".join(f"--{name}={flags[name]}\n" for name in sorted(flags)))
+
+    def read_flags(self) -> dict[str, str]:
+        """What `write_flags` wrote."""
+        lines = self.read("flags.txt").splitlines()
+        return dict(line.removeprefix("--").split("=", 1) for line in lines)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """`run.json`: what the run is and how it ended."""
+        self.write("run.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
+
+    def read_summary(self) -> dict[str, Any]:
+        """What `write_summary` wrote."""
+        return json.loads(self.read("run.json"))
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Adds a line to a `.jsonl` file."""
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics_size(self) -> int:
+        """Bytes of `metrics.jsonl`; a checkpoint remembers them."""
+        path = self.path / "metrics.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def truncate_metrics(self, size: int) -> None:
+        """Forgets what was logged after a checkpoint, for it will be logged again."""
+        if self.metrics_size() < size:
+            raise ValueError(
+                f"{self.path / 'metrics.jsonl'}: expected the {size} bytes that the checkpoint"
+                f" was saved with, got {self.metrics_size()}. Restore the file, or start again with"
+                f" another --workdir."
+            )
+        with open(self.path / "metrics.jsonl", "ab") as file:
+            file.truncate(size)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every line of `metrics.jsonl`."""
+        return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
+
+
+def identity(
+    flags: Mapping[str, Any], data: Mapping[str, str], assets: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """What makes two runs the same run; saved with every checkpoint and compared on resume."""
+    return {
+        "flags": {name: str(value) for name, value in flags.items()},
+        "data": dict(data),
+        "assets": {
+            name: hashlib.sha256(text.encode()).hexdigest() for name, text in assets.items()
+        },
+    }
+
+
+def check_identity(run: RunDirectory, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuses to go on with other flags, data or assets than a run was made with."""
+    differences = []
+    prefixes = {"flags": "--", "data": "data ", "assets": "asset "}
+    for kind in given:
+        for name in sorted(saved[kind].keys() | given[kind].keys()):
+            before, now = saved[kind].get(name, "(unset)"), given[kind].get(name, "(unset)")
+            if before != now and not (kind == "flags" and name in FREE_FLAGS):
+                differences.append(f"{prefixes[kind]}{name}: {before} there, {now} here")
+    if differences:
+        raise ValueError(
+            f"{run.path}: cannot go on with this run, for these differ: {'; '.join(differences)}."
+            f" Give the flags of {run.path / 'flags.txt'}, or name another --workdir."
+        )
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and devices, for `run.json`."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "commit": _git_commit(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "platform": platform.platform(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit the package is run from, None outside a checkout."""
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    return None
+
+
+def attempt(what: str, action: Callable[[], None]) -> None:
+    """Runs what a run can do without, such as a plot; a failure is one warning."""
+    try:
+        action()
+    except Exception as error:  # whatever it is, it must not cost the run
+        warnings.warn(f"{what} failed: {type(error).__name__}: {error}", stacklevel=2)

@@ -1,0 +1,36 @@
+"""jax at its strictest around tests of layers 1 to 4; the figures of the strategy contract."""
+
+import jax
+import pytest
+
+STRICT = ("core", "cells", "engine", "sequences", "nn")
+
+
+@pytest.fixture(autouse=True)
+def strict_jax(request):
+    """Strict dtype promotion and raising rank promotion, but not around other people's code."""
+    folder = request.node.path.relative_to(request.config.rootpath).parts[1]
+    if folder not in STRICT or request.node.get_closest_marker("peers"):
+        yield
+        return
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for the whole strategy contract, put together from the tests that are part of it."""
+    reports = terminalreporter.stats.get("passed", [])
+    parts = [dict(r.user_properties) for r in reports]
+    contract = [p for p in parts if "combinations" in p]
+    for dtype in sorted({p["dtype"] for p in contract}):
+        chosen = [p for p in contract if p["dtype"] == dtype]
+        terminalreporter.write_line(
+            f"strategy contract, {dtype}: {sum(p['combinations'] for p in chosen)} combinations,"
+            f" largest deviation {max(p['deviation'] for p in chosen):.1e}"
+        )

@@ -1,0 +1,118 @@
+"""CELLS x STRATEGIES x {mask, reset, reverse, dtype, lengths}: values and gradients agree.
+
+Every run is compared with `Unrolled`, evaluated operation by operation without a compiler: the last
+carry, the outputs, and the gradients of params, inputs and initial carry through both. A test is
+one cell under one structure (what is compiled); inside it run all strategies and all kinds of
+masks and resets. `make test` runs a fifth of the tests, spread so that every cell meets every value of
+every factor; `make test-all` runs them all.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rnnlab import testing
+from rnnlab.strategies import STRATEGIES, Associative, Auto, Deferred, Remat, Scan, Unrolled
+from tests.cells.variants import VARIANTS
+
+CELLS = [
+    "elman",
+    "lstm",
+    "lstm_peephole_coupled_layer_norm_projection_cell_clip",
+    "lstm_peephole",
+    "gru",
+    "reset_before_gru",
+    "min_gru",
+    "lru",
+    "lru_small_state",
+    "stack",
+    "residual",
+]
+CONTRACT = {
+    "unrolled": Unrolled(),
+    "scan": Scan(),
+    "scan_by_3": Scan(unroll=3),
+    "remat": Remat(),
+    "remat_by_3": Remat(chunk=3),  # 7 = 3 + 3 + 1
+    "deferred": Deferred(),
+    "deferred_by_3": Deferred(unroll=3),
+    "associative": Associative(),
+    "auto": Auto(),
+}
+MASKS = ("random", "lengths", "all", "none")
+RESETS = ("random", "first", "all")
+SHAPES = ((7, (3,)), (1, ()), (6, (2, 2)))  # T and batch: an odd T, T = 1, an even T
+TOLERANCE = {"float64": 1e-10, "bfloat16": 3e-2}  # bfloat16: relative to the largest entry
+
+STRUCTURES = [
+    (dtype, shape, masked, reset, reverse)
+    for dtype, shapes in (("float64", SHAPES), ("bfloat16", SHAPES[:1]))
+    for shape, masked, reset, reverse in itertools.product(
+        shapes, (False, True), (False, True), (False, True)
+    )
+]
+
+
+def cases():
+    for (c, cell), (s, structure) in itertools.product(enumerate(CELLS), enumerate(STRUCTURES)):
+        dtype, (length, batch), masked, reset, reverse = structure
+        name = "-".join(
+            [cell, dtype, f"T{length}", f"B{len(batch)}"]
+            + [word for word, on in (("mask", masked), ("reset", reset), ("rev", reverse)) if on]
+        )
+        full = () if (c + s) % 5 == 0 else (pytest.mark.full,)
+        yield pytest.param(cell, *structure, id=name, marks=(pytest.mark.slow, *full))
+
+
+@pytest.mark.parametrize("cell, dtype, shape, masked, reset, reverse", cases())
+def test_strategies_agree(cell, dtype, shape, masked, reset, reverse, record_property):
+    cell = VARIANTS[cell]
+    strategies = [s for s in CONTRACT.values() if s.refusal(cell) is None]
+    worst, combinations = 0.0, 0
+    with jax.enable_x64(dtype == "float64"):
+        plain = testing.example(cell, length=shape[0], batch=shape[1], dtype=jnp.dtype(dtype))
+        mask_kinds = MASKS if masked else (None,)
+        reset_kinds = RESETS if reset else (None,)
+        for mask_kind, reset_kind in itertools.product(mask_kinds, reset_kinds):
+            case = plain._replace(
+                mask=mask_kind and testing.marks(mask_kind, *shape),
+                reset=reset_kind and testing.marks(reset_kind, *shape, seed=1),
+            )
+            expected = testing.oracle(cell, case, reverse)
+            for strategy in strategies:
+                got = testing.outcome(cell, case, strategy, reverse)
+                gap = deviation(got, expected, relative=dtype == "bfloat16")
+                assert gap <= TOLERANCE[dtype], (strategy, mask_kind, reset_kind, gap)
+                worst, combinations = max(worst, gap), combinations + 1
+    record_property("dtype", dtype)
+    record_property("combinations", combinations)
+    record_property("deviation", worst)
+
+
+def deviation(got, expected, relative):
+    """The largest difference, absolute or relative to the largest entry of the same leaf."""
+    if not relative:
+        return testing.largest_difference(got, expected)
+    pairs = zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True)
+    return max(
+        testing.largest_difference(a, b) / max(float(jnp.max(jnp.abs(b), initial=0)), 1e-2)
+        for a, b in pairs
+    )
+
+
+def test_every_strategy_of_the_catalogue_is_under_contract():
+    assert {type(s) for s in CONTRACT.values()} == set(STRATEGIES.values())
+
+
+def test_a_deviation_would_be_seen():
+    """The comparison itself: one gradient entry off by 1e-6 fails it."""
+    cell = VARIANTS["gru"]
+    with jax.enable_x64(True):
+        case = testing.marked_example(cell, dtype=jnp.float64)
+        expected = testing.oracle(cell, case)
+        params, xs, carry = expected.grads
+        bent = params._replace(kernel=params.kernel.at[0, 0].add(1e-6))
+        got = expected._replace(grads=(bent, xs, carry))
+        assert deviation(got, expected, relative=False) == pytest.approx(1e-6)

@@ -1,0 +1,188 @@
+"""jvp, grad, vmap(grad), grad(vmap), hessian, checkpoint and shard_map equal those of `Scan`."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+import rnnlab
+from rnnlab import testing
+from rnnlab.cells import GRU, LRU, LSTM, Elman, MinGRU
+from rnnlab.strategies import Associative, Deferred, Remat, Scan
+
+LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
+PAIRS = [
+    pytest.param(cell, strategy, id=f"{type(strategy).__name__}-{type(cell).__name__}-{i}")
+    for i, (cell, strategy) in enumerate(
+        [
+            (Elman(3), Deferred()),
+            (LSTM(3), Deferred()),
+            (LSTM_WITH_ALL, Deferred()),
+            (GRU(3), Deferred()),
+            (GRU(3), Remat(chunk=2)),
+            (MinGRU(3), Associative()),
+            (LRU(3), Associative()),
+        ]
+    )
+]
+
+
+def loss_of(cell, example, strategy, reverse=False):
+    """A scalar function of (params, xs, carry), nonlinear in the outputs and the last carry."""
+
+    def loss(params, xs, carry):
+        out = rnnlab.unroll(
+            cell,
+            params,
+            xs,
+            carry,
+            mask=example.mask,
+            reset=example.reset,
+            reverse=reverse,
+            strategy=strategy,
+        )
+        return sum(jnp.sum(jnp.sin(a.real) + a.imag**2) for a in jax.tree.leaves(out))
+
+    return loss
+
+
+def both(cell, strategy, transform, batch=(2,), length=4):
+    """What `transform(loss, example)` gives under `Scan` and under `strategy`."""
+    with jax.enable_x64(True):
+        case = testing.marked_example(cell, length=length, batch=batch, dtype=jnp.float64)
+        case = case._replace(reset=case.reset.at[1].set(True))
+        results = [
+            jax.jit(lambda case, s=s: transform(loss_of(cell, case, s), case))(case)
+            for s in (Scan(), strategy)
+        ]
+        return testing.largest_difference(*results)
+
+
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_forward_mode(cell, strategy):
+    def transform(loss, case):
+        args = (case.params, case.xs, case.carry)
+        tangents = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size)).reshape(a.shape), args)
+        tangents = jax.tree.map(lambda t, a: t.astype(a.dtype), tangents, args)
+        return jax.jvp(loss, args, tangents)
+
+    assert both(cell, strategy, transform) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_vmap_of_grad(cell, strategy):
+    def transform(loss, case):
+        def grad(x, c):
+            one = case._replace(mask=case.mask[:, 0], reset=case.reset[:, 0])
+            return jax.grad(loss_of(cell, one, current[0]), (0, 1, 2))(case.params, x, c)
+
+        return jax.vmap(grad, in_axes=(1, 0))(case.xs, case.carry)
+
+    results = []
+    for s in (Scan(), strategy):
+        current = [s]
+        with jax.enable_x64(True):
+            case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
+            results.append(transform(None, case))
+    assert testing.largest_difference(*results) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_grad_of_vmap_over_examples(cell, strategy):
+    results = []
+    for s in (Scan(), strategy):
+        with jax.enable_x64(True):
+            case = testing.marked_example(cell, length=4, batch=(3,), dtype=jnp.float64)
+
+            def total(params, xs, carry, case=case, s=s):
+                def one(x, c, m, r):
+                    return loss_of(cell, case._replace(mask=m, reset=r), s)(params, x, c)
+
+                return jnp.sum(
+                    jax.vmap(one, in_axes=(1, 0, 1, 1))(xs, carry, case.mask, case.reset)
+                )
+
+            grads = jax.grad(total, (0, 1, 2))(case.params, case.xs, case.carry)
+            results.append(grads)
+            native = jax.grad(loss_of(cell, case, Scan()), (0, 1, 2))
+            results.append(native(case.params, case.xs, case.carry))
+    assert testing.largest_difference(results[0], results[2]) < 1e-10
+    assert testing.largest_difference(results[2], results[3]) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_hessians_forward_over_reverse_and_reverse_over_reverse(cell, strategy):
+    def transform(loss, case):
+        def of_inputs(xs):
+            return loss(case.params, xs, case.carry)
+
+        def direction(params):  # reverse over reverse, through the parameters
+            grads = jax.grad(loss)(params, case.xs, case.carry)
+            return sum(jnp.sum(jnp.sin(g)) for g in jax.tree.leaves(grads))
+
+        return jax.hessian(of_inputs)(case.xs), jax.grad(direction)(case.params)
+
+    assert both(cell, strategy, transform, batch=(), length=3) < 1e-8
+
+
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_checkpoint(cell, strategy):
+    def transform(loss, case):
+        args = (case.params, case.xs, case.carry)
+        return jax.grad(jax.checkpoint(loss), (0, 1, 2))(*args)
+
+    assert both(cell, strategy, transform) < 1e-10
+
+
+@pytest.mark.parametrize("wrt", [0, 1, 2], ids=["params", "xs", "carry"])
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_gradient_of_one_argument_alone(cell, strategy, wrt):
+    def transform(loss, case):
+        return jax.grad(loss, wrt)(case.params, case.xs, case.carry)
+
+    assert both(cell, strategy, transform) < 1e-10
+
+
+@pytest.mark.parametrize("cell, strategy", PAIRS)
+def test_shard_map_over_the_batch(cell, strategy):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def transform(loss, case):
+        def shard(params, xs, mask, reset):
+            # The initial carry is made inside: it has to vary like the inputs.
+            case_here = case._replace(mask=mask, reset=reset)
+            value = loss_of(cell, case_here, strategy_now[0])(params, xs, None)
+            return jax.lax.psum(value, "data")
+
+        P = PartitionSpec
+        spec = P(None, "data")
+        mapped = jax.shard_map(
+            shard, mesh=mesh, in_specs=(P(), spec, spec, spec), out_specs=P()
+        )
+        return jax.grad(mapped, (0, 1))(case.params, case.xs, case.mask, case.reset)
+
+    results = []
+    for s in (Scan(), strategy):
+        strategy_now = [s]
+        with jax.enable_x64(True):
+            case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
+            results.append(jax.jit(lambda case: transform(None, case))(case))
+            plain = loss_of(cell, case, s)
+            results.append(jax.grad(lambda p, x: plain(p, x, None), (0, 1))(case.params, case.xs))
+    assert testing.largest_difference(results[0], results[1]) < 1e-10
+    assert testing.largest_difference(results[2], results[3]) < 1e-10
+    assert testing.largest_difference(results[1], results[3]) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [Elman(2), LSTM(2, peephole=True), GRU(2)], ids=repr)
+def test_gradients_equal_finite_differences(cell):
+    with jax.enable_x64(True):
+        case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
+        loss = loss_of(cell, case, Deferred())
+        jax.test_util.check_grads(
+            loss, (case.params, case.xs, case.carry), order=2, atol=1e-5, rtol=1e-5
+        )
