@@ -8,10 +8,43 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+
+class Program(NamedTuple):
+    """A compiled function and what it took to make."""
+
+    call: Callable[..., Any]
+    trace_seconds: float  # Python to StableHLO: trace and lower
+    compile_seconds: float
+    temporary_bytes: int  # peak, besides arguments and results
+
+
+def compile_program(function: Callable[..., Any], *args: Any) -> Program:
+    """Compiles `function` for `args`; no trace or program in jax's memory is used again."""
+    jax.clear_caches()
+    start = time.perf_counter()
+    lowered = jax.jit(function).trace(*args).lower()
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    memory: Any = compiled.memory_analysis()
+    return Program(compiled, traced - start, done - traced, memory.temp_size_in_bytes)
+
+
+def prepare(threads: int) -> None:
+    """To be called before jax does anything: few cores, as far as the system can, and no cache.
+
+    jax looks only once whether its persistent compilation cache is on. With it, compile times would
+    be those of reading a file.
+    """
+    jax.config.update("jax_enable_compilation_cache", False)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +98,25 @@ def _seconds_per_call(arm: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def matmul_flops_per_second(size: int = 1024) -> float:
+    """What a large float32 matmul reaches here: no model can be faster than its matmuls at that."""
+    a = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(jnp.matmul)
+    return 2 * size**3 / min(measure({"matmul": lambda: product(a, a)})["matmul"].blocks)
+
+
 def largest_deviation(tree: Any, reference: Any) -> float:
-    """The largest difference between two trees, relative to the size of the reference."""
+    """The largest difference between two trees, relative to the size of each reference array.
+
+    NaN where either holds one, infinite where the shapes differ.
+    """
     worst = 0.0
     for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(reference), strict=True):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        worst = max(worst, float(np.max(np.abs(a - b)) / (np.max(np.abs(b)) + 1e-12)))
+        if a.shape != b.shape:
+            return float("inf")
+        deviation = np.max(np.abs(a - b), initial=0) / (np.max(np.abs(b), initial=0) + 1e-12)
+        worst = float(np.maximum(worst, deviation))  # the built-in max would lose a NaN
     return worst
 
 
@@ -93,11 +139,16 @@ def machine() -> dict[str, str | int]:
     return {
         "processor": model or platform.machine(),
         "cores": os.cpu_count() or 0,
+        "threads": _threads(),
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "python": platform.python_version(),
         "jax": jax.__version__,
     }
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
 def save(path: pathlib.Path, result: Mapping[str, Any]) -> None:

@@ -91,7 +91,7 @@ def read_file(dataset: Dataset, name: str, data_dir: str | None = None) -> bytes
 
     Raises:
       ValueError: a file whose content is not the one the registry names.
-      FileNotFoundError: a file that is nowhere and cannot be downloaded.
+      FileNotFoundError: a file that is nowhere and cannot be downloaded, or no such `data_dir`.
     """
     file = dataset.file(name)
     roots = search_path(data_dir)
@@ -105,7 +105,9 @@ def read_file(dataset: Dataset, name: str, data_dir: str | None = None) -> bytes
 
 
 def search_path(data_dir: str | None = None) -> list[pathlib.Path]:
-    """The directories a file is looked for in, in order."""
+    """The directories a file is looked for in, in order; `data_dir` has to exist."""
+    if data_dir and not pathlib.Path(data_dir).expanduser().is_dir():
+        raise FileNotFoundError(f"data_dir: expected an existing directory, got {data_dir!r}.")
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rnnlab"
     given = [data_dir, os.environ.get("RNNLAB_DATA")]
     return [*(pathlib.Path(root).expanduser() for root in given if root), cache]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.core.cell import Cell, GatedCell
+from rnnlab.core.checks import check_positive
 from rnnlab.core.ops import kernel_product, zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart
@@ -41,6 +42,9 @@ class Deferred(Strategy[GatedCell]):
     """
 
     unroll: int = 1
+
+    def __post_init__(self):
+        check_positive("Deferred", unroll=self.unroll)
 
     def refusal(self, cell: Cell) -> str | None:
         if isinstance(cell, GatedCell):

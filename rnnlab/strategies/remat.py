@@ -7,6 +7,7 @@ import jax
 from jax import lax
 
 from rnnlab.core.cell import Cell
+from rnnlab.core.checks import check_positive
 from rnnlab.strategies.base import Inputs, Strategy, time_join, time_slice
 from rnnlab.strategies.scan import Scan
 
@@ -26,6 +27,9 @@ class Remat(Strategy[Cell]):
     """
 
     chunk: int | None = None
+
+    def __post_init__(self):
+        check_positive("Remat", chunk=self.chunk)
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         length = jax.tree.leaves(inputs.xs)[0].shape[0]

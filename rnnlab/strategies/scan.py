@@ -5,6 +5,7 @@ import dataclasses
 from jax import lax
 
 from rnnlab.core.cell import Cell
+from rnnlab.core.checks import check_positive
 from rnnlab.strategies.base import Inputs, Strategy, readout, recur
 
 
@@ -21,6 +22,9 @@ class Scan(Strategy[Cell]):
     """
 
     unroll: int = 1
+
+    def __post_init__(self):
+        check_positive("Scan", unroll=self.unroll)
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         zs = cell.project(inputs.params, inputs.xs)

@@ -3,8 +3,8 @@
 Every run is compared with `Unrolled`, evaluated operation by operation without a compiler: the last
 carry, the outputs, and the gradients of params, inputs and initial carry through both. A test is
 one cell under one structure (what is compiled); inside it run all strategies and all kinds of
-masks and resets. `make test` runs a fifth of the tests, spread so that every cell meets every value of
-every factor; `make test-all` runs them all.
+masks and resets. `make test` runs a fifth of the tests, spread so that every cell meets every
+value of every factor; `make test-all` runs them all.
 """
 
 import itertools

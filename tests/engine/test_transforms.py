@@ -1,9 +1,12 @@
 """jvp, grad, vmap(grad), grad(vmap), hessian, checkpoint and shard_map equal those of `Scan`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
+from jax.test_util import check_grads
 
 import rnnlab
 from rnnlab import testing
@@ -159,9 +162,7 @@ def test_shard_map_over_the_batch(cell, strategy):
 
         P = PartitionSpec
         spec = P(None, "data")
-        mapped = jax.shard_map(
-            shard, mesh=mesh, in_specs=(P(), spec, spec, spec), out_specs=P()
-        )
+        mapped = jax.shard_map(shard, mesh=mesh, in_specs=(P(), spec, spec, spec), out_specs=P())
         return jax.grad(mapped, (0, 1))(case.params, case.xs, case.mask, case.reset)
 
     results = []
@@ -170,8 +171,8 @@ def test_shard_map_over_the_batch(cell, strategy):
         with jax.enable_x64(True):
             case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
             results.append(jax.jit(lambda case: transform(None, case))(case))
-            plain = loss_of(cell, case, s)
-            results.append(jax.grad(lambda p, x: plain(p, x, None), (0, 1))(case.params, case.xs))
+            plain = functools.partial(loss_of(cell, case, s), carry=None)
+            results.append(jax.grad(plain, (0, 1))(case.params, case.xs))
     assert testing.largest_difference(results[0], results[1]) < 1e-10
     assert testing.largest_difference(results[2], results[3]) < 1e-10
     assert testing.largest_difference(results[1], results[3]) < 1e-10
@@ -183,6 +184,4 @@ def test_gradients_equal_finite_differences(cell):
     with jax.enable_x64(True):
         case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
         loss = loss_of(cell, case, Deferred())
-        jax.test_util.check_grads(
-            loss, (case.params, case.xs, case.carry), order=2, atol=1e-5, rtol=1e-5
-        )
+        check_grads(loss, (case.params, case.xs, case.carry), order=2, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,213 @@
+"""Character language models on real text, with truncated backpropagation through time.
+
+    python -m experiments.language_model --dataset=python_docs --workdir=runs/demo
+    python -m experiments.language_model --workdir=runs/demo --mode=eval
+    python -m experiments.language_model --workdir=runs/demo --mode=generate --prompt="The "
+
+The first command trains (about a minute on two cores), prints the loss in nats, bits per
+character and perplexity of the held-out text, and a sample. The same command again resumes where
+the run stopped. The other two look at the run, with its own flags.
+"""
+
+import itertools
+import math
+import sys
+from collections.abc import Mapping, Sequence
+
+import jax
+import optax
+from absl import flags
+
+from experiments import common
+from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
+from rnnlab.models import LanguageModel, generate
+from rnnlab.strategies import STRATEGIES
+from rnnlab.training import FitConfig, Ratio, Task, fit, load_best
+from rnnlab.training.optimizers import adamw, warmup_cosine
+from rnnlab.training.run import RunDirectory, identity
+from rnnlab.training.steps import make_evaluate
+
+FLAGS = common.define_shared_flags(
+    {
+        "workdir": "runs/language_model",
+        "steps": 1000,
+        "batch_size": 32,
+        "learning_rate": 4e-3,
+        "features": 256,
+        "eval_every": 250,
+    }
+)
+SAMPLING = ("mode", "prompt", "length", "temperature", "top_k")  # not part of what a run is
+
+
+def _define_flags() -> None:
+    def enum(name, default, known, text):
+        flags.DEFINE_enum(name, default, list(known), text, flag_values=FLAGS)
+
+    def integer(name, default, text, low, high=None):
+        flags.DEFINE_integer(name, default, text, low, high, flag_values=FLAGS)
+
+    def number(name, default, text, low, high=None):
+        flags.DEFINE_float(name, default, text, low, high, flag_values=FLAGS)
+
+    def boolean(name, default, text):
+        flags.DEFINE_bool(name, default, text, flag_values=FLAGS)
+
+    enum("mode", "train", ("train", "eval", "generate"), "What to do.")
+    enum("dataset", "python_docs", CORPORA, "Text.")
+    integer("seq_length", 64, "Steps per window, through which gradients go.", 1)
+    boolean("stateful", True, "Whether the carry goes on from window to window in training.")
+    integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
+    integer("embedding_features", 64, "Features of the embedding.", 1)
+    boolean("tied", False, "Whether the output kernel is the transposed embedding.")
+    number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
+    number("clip_norm", 1.0, "Largest global norm of the gradients; 0: no clipping.", 0.0)
+    number("weight_decay", 0.0, "AdamW's, biases excepted.", 0.0)
+    integer("warmup_steps", 100, "Steps over which the learning rate rises.", 0)
+    integer("decay_steps", 1000, "Step at which the learning rate has fallen to 1 %; 0: never.", 0)
+    integer("patience", 0, "Evaluations without improvement before stopping; 0: never stops.", 0)
+    flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
+    integer("length", 500, "Characters of a sample.", 1)
+    number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
+    integer("top_k", 0, "Samples among the k likeliest characters; 0: among all.", 0)
+
+
+_define_flags()
+
+
+def build_model(vocabulary_size: int) -> LanguageModel:
+    """The model of the flags."""
+    return LanguageModel(
+        vocabulary_size=vocabulary_size,
+        embedding_features=FLAGS.embedding_features,
+        cells=common.build_cells(FLAGS),
+        tied=FLAGS.tied,
+        dropout=FLAGS.dropout,
+        strategy=STRATEGIES[FLAGS.strategy](),
+    )
+
+
+def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
+    """Everything that the flags say."""
+    corpus = load_corpus(FLAGS.dataset, FLAGS.data_dir)
+    vocabulary = CharacterVocabulary.from_text(*corpus.splits.values())
+    model = build_model(len(vocabulary))
+    task = build_task(model, vocabulary, corpus.splits)
+    return model, vocabulary, task, common.fit_config(FLAGS, recorded(), corpus.fingerprint())
+
+
+def recorded() -> dict[str, str]:
+    """The flags that define the run."""
+    return common.run_flags(FLAGS, unrecorded=SAMPLING)
+
+
+def build_task(
+    model: LanguageModel, vocabulary: CharacterVocabulary, splits: Mapping[str, str]
+) -> Task:
+    """Predicting the next character: the loss is the mean over all of them, in nats."""
+
+    def loss(params, carry, window, key):
+        tokens = window.inputs.T  # time first
+        carry, logits = model.apply(params, tokens, carry, start=window.start, key=key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
+        nats = Ratio.mean(losses, window.weights.T)
+        return nats, (carry, {"bpc": Ratio(nats.total / math.log(2), nats.weight)})
+
+    def held_out(split):
+        streams = Streams(vocabulary.encode(splits[split]), FLAGS.eval_streams, FLAGS.seq_length)
+        return streams.epoch
+
+    train = vocabulary.encode(splits["train"])
+    streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
+    schedule = warmup_cosine(FLAGS.learning_rate, FLAGS.warmup_steps, FLAGS.decay_steps)
+    return Task(
+        init=model.init,
+        loss=loss,
+        optimizer=adamw(schedule, clip_norm=FLAGS.clip_norm, weight_decay=FLAGS.weight_decay),
+        train_batches=streams.windows,
+        eval_batches={split: held_out(split) for split in splits if split != "train"},
+        initial_state=model.initial_carry,
+        assets={"vocabulary.json": vocabulary.to_json()},
+        derive=add_perplexity,
+        unit="tok",
+    )
+
+
+def add_perplexity(metrics: dict[str, float]) -> dict[str, float]:
+    """The exponential of the loss in nats, which is no mean of anything."""
+    return {**metrics, "perplexity": math.exp(min(metrics["loss"], 700))}
+
+
+def sample(model: LanguageModel, vocabulary: CharacterVocabulary, params) -> str:
+    """Prints a sample while it is drawn, and returns it with its prompt."""
+    tokens = generate(
+        model,
+        params,
+        vocabulary.encode(FLAGS.prompt),
+        jax.random.key(FLAGS.seed),
+        temperature=FLAGS.temperature,
+        top_k=FLAGS.top_k,
+    )
+    text = FLAGS.prompt
+    sys.stdout.write(text)
+    for token in itertools.islice(tokens, FLAGS.length):
+        character = vocabulary.decode([token])
+        sys.stdout.write(character)
+        sys.stdout.flush()
+        text += character
+    print()
+    return text
+
+
+def report(metrics: dict[str, dict[str, float]], step: int) -> None:
+    """Prints the scores of every held-out split."""
+    for split, scores in metrics.items():
+        print(
+            f"{split}: loss {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character,"
+            f" perplexity {scores['perplexity']:.3f} (checkpoint of step {step})"
+        )
+
+
+def train() -> None:
+    """Trains or resumes, then scores and samples the best checkpoint."""
+    if 0 < FLAGS.decay_steps < FLAGS.steps:
+        print(f"note: the learning rate stays at 1 % from --decay_steps={FLAGS.decay_steps} on")
+    model, vocabulary, task, config = setup()
+    result = fit(task, config)
+    if result is None:  # a dry run
+        return
+    print(f"\nstopped at step {result.step}: {result.stop_reason}")
+    report(result.metrics, result.best_step)
+    print(f"sample at temperature {FLAGS.temperature}:")
+    text = sample(model, vocabulary, result.params)
+    RunDirectory(config.workdir).write("samples.txt", text + "\n")
+    print(f"run directory: {config.workdir}")
+
+
+def evaluate() -> None:
+    """Scores the best checkpoint of a run again."""
+    _, _, task, config = setup()
+    expected = identity(config.flags, config.data, task.assets)
+    params, step = load_best(task.init, config.workdir, expected)
+    score = make_evaluate(task, config.dtype)
+    report({name: score(params, batches()) for name, batches in task.eval_batches.items()}, step)
+
+
+def generate_text() -> None:
+    """Prints a sample of the best checkpoint; needs the run directory alone, not the data."""
+    vocabulary = CharacterVocabulary.from_json(RunDirectory(FLAGS.workdir).read("vocabulary.json"))
+    model = build_model(len(vocabulary))
+    params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
+    sample(model, vocabulary, params)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags, and does what `--mode` says."""
+    common.parse(FLAGS, arguments)
+    if FLAGS.mode != "train":
+        common.parse_with_run(FLAGS, arguments)
+    {"train": train, "eval": evaluate, "generate": generate_text}[FLAGS.mode]()
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,1 @@
+from compile_once import compile_once as compile_once

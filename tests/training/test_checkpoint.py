@@ -1,0 +1,60 @@
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rnnlab.training.checkpoint import Checkpoints
+from rnnlab.training.mesh import data_mesh, like, replicated
+
+
+class Pair(NamedTuple):
+    first: jax.Array
+    second: jax.Array
+
+
+TREES = {
+    "nested": {"a": Pair(jnp.arange(3.0), jnp.ones((2, 2), jnp.bfloat16)), "b": [jnp.int32(7)]},
+    "with nothing in it": (),
+    "bare array": jnp.arange(4.0),
+    "complex and missing": (jnp.ones(2, jnp.complex64) * 1j, None, ()),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_trees_come_back_bit_for_bit(tmp_path, name):
+    tree, meta = TREES[name], {"number": 0.1 + 0.2, "nested": {"none": None}}
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(3, tree, TREES["nested"], meta, best=None)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        params, training = checkpoints.restore(3, like(tree), like(TREES["nested"]))
+        assert checkpoints.meta(3) == meta
+        again = checkpoints.restore_params(3, like(tree))
+    for got, want in ((params, tree), (again, tree), (training, TREES["nested"])):
+        assert jax.tree.structure(got) == jax.tree.structure(want)
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def test_restores_to_shapes_alone(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(0, jnp.arange(4.0), (), {}, best=None)
+        shape = jax.ShapeDtypeStruct((4,), jnp.float32)
+        restored = checkpoints.restore_params(0, like(shape, replicated(data_mesh("", 1))))
+    assert restored.tolist() == [0, 1, 2, 3]
+
+
+def test_keeps_the_newest_and_the_best(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        assert checkpoints.latest() is None
+        for step in range(5):
+            checkpoints.save(step, jnp.zeros(1), (), {}, best=1 if step else None)
+        assert checkpoints.steps() == [1, 3, 4]
+        assert checkpoints.latest() == 4
+
+
+def test_errors(tmp_path):
+    with pytest.raises(ValueError, match="keep: expected at least 1"):
+        Checkpoints(tmp_path, keep=0)
+    with pytest.raises(FileNotFoundError, match="expected the checkpoints of a run"):
+        Checkpoints(tmp_path / "nowhere", read_only=True)
