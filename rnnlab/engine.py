@@ -24,7 +24,7 @@ def unroll(
     mask: Array | None = None,
     reset: Array | None = None,
     reverse: bool = False,
-    strategy: Strategy = Scan(),  # noqa: B008 - frozen, so it is safe to share
+    strategy: Strategy = Scan(),
 ) -> tuple[Any, Any]:
     """Runs a cell over a sequence.
 

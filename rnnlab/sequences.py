@@ -66,7 +66,7 @@ def bidirectional(
     mask: Array | None = None,
     reset: Array | None = None,
     merge: str | Callable[[Array, Array], Array] = "concat",
-    strategy: Strategy = Scan(),  # noqa: B008 - frozen, so it is safe to share
+    strategy: Strategy = Scan(),
 ) -> tuple[tuple[Any, Any], Any]:
     """Runs one cell forward and one backward over the same sequence and merges their outputs.
 
@@ -134,7 +134,7 @@ def stack(
     mask: Array | None = None,
     reset: Array | None = None,
     reverse: bool = False,
-    strategy: Strategy | Sequence[Strategy] = Scan(),  # noqa: B008 - frozen, safe to share
+    strategy: Strategy | Sequence[Strategy] = Scan(),
     dropout: float = 0.0,
     variational: bool = False,
     key: Key | None = None,

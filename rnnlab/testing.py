@@ -134,10 +134,10 @@ def largest_difference(a: PyTree, b: PyTree) -> float:
 def check_cell(cell: Cell, in_features: int = 3) -> None:
     """Checks that `cell` keeps the contract of `rnnlab.Cell`.
 
-    It must be static and equal to its copy; keep the type of its carry in float32 and bfloat16; mean
-    the same for one example, a batch and `jax.vmap`; do no work in `recur` that
-    depends on z alone; give the same values and gradients under every strategy that its base class
-    allows, with masks, resets and either direction; and let nothing leak out of padding.
+    It must be static and equal to its copy; keep the type of its carry in float32 and bfloat16;
+    mean the same for one example, a batch and `jax.vmap`; do no work in `recur` that depends on z
+    alone; give the same values and gradients under every strategy that its base class allows,
+    with masks, resets and either direction; and let nothing leak out of padding.
 
     Args:
       cell: an instance of your cell, of a few features so that the check stays quick.

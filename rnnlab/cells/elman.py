@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import Activation, activation_function, linear, wide_dtype
 from rnnlab.core.types import Array, Key
 
@@ -46,6 +47,7 @@ class Elman(GatedCell[ElmanParams, Array]):
     activation: Activation = "tanh"
 
     def __post_init__(self):
+        check_size("Elman", features=self.features)
         activation_function(self.activation)
 
     def init(self, key: Key, in_features: int) -> ElmanParams:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import gates, linear, separate_pass, wide_dtype, widened
 from rnnlab.core.types import Array, Key
 
@@ -45,6 +46,9 @@ class GRU(GatedCell[GRUParams, Array]):
     """
 
     features: int
+
+    def __post_init__(self):
+        check_size("GRU", features=self.features)
 
     def init(self, key: Key, in_features: int) -> GRUParams:
         key_in, key_recurrent = jax.random.split(key)

@@ -1,6 +1,7 @@
 """The linear recurrent unit: a complex diagonal recurrence."""
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from jax import lax
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import LinearCell
-from rnnlab.core.checks import check_positive
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import broadcast_to_rank, linear, wide_dtype, widened
 from rnnlab.core.types import Array, Key
 
@@ -75,7 +76,11 @@ class LRU(LinearCell[LRUParams, Array]):
     max_phase: float = 2 * math.pi
 
     def __post_init__(self):
-        check_positive("LRU", state_features=self.state_features, max_phase=self.max_phase)
+        check_size("LRU", features=self.features)
+        if self.state_features is not None:
+            check_size("LRU", state_features=self.state_features)
+        if not self.max_phase > 0:
+            raise ValueError(f"LRU: expected max_phase > 0, got {self.max_phase!r}.")
         if not 0 <= self.min_radius < self.max_radius < 1:
             raise ValueError(
                 f"LRU: expected 0 <= min_radius < max_radius < 1, got min_radius="
@@ -87,8 +92,9 @@ class LRU(LinearCell[LRUParams, Array]):
         keys = jax.random.split(key, 7)
         low, high = self.min_radius**2, self.max_radius**2
         # Uniform in area: the square of the radius is uniform. Never exactly 0, nor an angle of 0.
-        square = jax.random.uniform(keys[0], (size,), minval=max(low, 1e-12), maxval=high)
-        phase = self.max_phase * jax.random.uniform(keys[1], (size,), minval=1e-6)
+        draw = functools.partial(jax.random.uniform, shape=(size,), dtype=jnp.float32)
+        square = draw(keys[0], minval=max(low, 1e-12), maxval=high)
+        phase = self.max_phase * draw(keys[1], minval=1e-6)
         return LRUParams(
             initializers.input_kernel(keys[2], in_features, size) / math.sqrt(2),
             initializers.input_kernel(keys[3], in_features, size) / math.sqrt(2),

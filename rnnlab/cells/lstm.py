@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
-from rnnlab.core.checks import check_positive
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import gates, layer_norm, linear, separate_pass, wide_dtype, widened
 from rnnlab.core.types import Array, Key
 
@@ -82,7 +82,11 @@ class LSTM(GatedCell[LSTMParams, LSTMCarry]):
     cell_clip: float | None = None
 
     def __post_init__(self):
-        check_positive("LSTM", projection=self.projection, cell_clip=self.cell_clip)
+        check_size("LSTM", features=self.features)
+        if self.projection is not None:
+            check_size("LSTM", projection=self.projection)
+        if self.cell_clip is not None and not self.cell_clip > 0:
+            raise ValueError(f"LSTM: expected cell_clip > 0 or None, got {self.cell_clip!r}.")
 
     @property
     def _gate_bias(self) -> tuple[float, ...]:

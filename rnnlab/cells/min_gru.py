@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import LinearCell
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import linear, wide_dtype
 from rnnlab.core.types import Array, Key
 
@@ -42,6 +43,9 @@ class MinGRU(LinearCell[MinGRUParams, Array]):
     """
 
     features: int
+
+    def __post_init__(self):
+        check_size("MinGRU", features=self.features)
 
     def init(self, key: Key, in_features: int) -> MinGRUParams:
         return MinGRUParams(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import Cell
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import gates, kernel_product, linear, separate_pass, wide_dtype
 from rnnlab.core.types import Array, Key
 
@@ -44,6 +45,9 @@ class ResetBeforeGRU(Cell[ResetBeforeGRUParams, Array]):
     """
 
     features: int
+
+    def __post_init__(self):
+        check_size("ResetBeforeGRU", features=self.features)
 
     def init(self, key: Key, in_features: int) -> ResetBeforeGRUParams:
         key_in, key_recurrent = jax.random.split(key)

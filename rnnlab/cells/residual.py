@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnlab.core.cell import Cell
+from rnnlab.core.checks import check_cell_type
 from rnnlab.core.types import Array, Key
 
 
@@ -30,6 +31,7 @@ class Residual(Cell):
       cell: what to wrap; its output has as many features as its input.
 
     Raises:
+      TypeError: what is wrapped is not a cell.
       ValueError: at `init`, where input and output sizes differ.
 
     Example:
@@ -42,6 +44,9 @@ class Residual(Cell):
     """
 
     cell: Cell
+
+    def __post_init__(self):
+        check_cell_type(self.cell)
 
     def init(self, key: Key, in_features: int) -> Any:
         params = self.cell.init(key, in_features)

@@ -1,6 +1,7 @@
 """Several cells, each reading the output of the one below, as one cell."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -37,6 +38,8 @@ class Stack(Cell):
     cells: tuple[Cell, ...]
 
     def __post_init__(self):
+        if not isinstance(self.cells, Iterable):
+            raise TypeError(f"Stack: expected a tuple of cells, got {self.cells!r}.")
         object.__setattr__(self, "cells", tuple(self.cells))  # a list would not be hashable
         if not self.cells:
             raise ValueError("Stack: expected at least one cell, got none.")

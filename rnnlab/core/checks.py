@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import PyTree
@@ -30,11 +31,13 @@ def check_cell_type(cell: Any) -> None:
         ) from error
 
 
-def check_positive(name: str, **values: float | None) -> None:
-    """Refuses numbers that are not positive; None stands for an option not taken."""
-    for field, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name}: expected {field} > 0 or None, got {field}={value!r}.")
+def check_size(owner: str, **sizes: Any) -> None:
+    """Refuses sizes that are not whole numbers of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+            raise TypeError(f"{owner}: expected {name} to be a whole number, got {size!r}.")
+        if size < 1:
+            raise ValueError(f"{owner}: expected {name} >= 1, got {name}={size}.")
 
 
 def check_arrays(**trees: PyTree) -> None:

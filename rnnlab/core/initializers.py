@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from rnnlab.core.checks import check_size
 from rnnlab.core.types import Array, Key
 
 _lecun_normal = jax.nn.initializers.lecun_normal()
@@ -11,6 +12,7 @@ _orthogonal = jax.nn.initializers.orthogonal()
 
 def input_kernel(key: Key, in_features: int, features: int) -> Array:
     """A `[F, K]` kernel with variance 1 / F (LeCun normal)."""
+    check_size("init", in_features=in_features)
     return _lecun_normal(key, (in_features, features), jnp.float32)
 
 

@@ -31,7 +31,7 @@ def activation_function(activation: Activation) -> Callable[[Array], Array]:
     """
     if callable(activation):
         return activation
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"activation: expected one of {sorted(ACTIVATIONS)} or a module-level function,"
             f" got {activation!r}."

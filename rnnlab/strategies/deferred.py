@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.core.cell import Cell, GatedCell
-from rnnlab.core.checks import check_positive
+from rnnlab.core.checks import check_size
 from rnnlab.core.ops import kernel_product, zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart
@@ -44,7 +44,7 @@ class Deferred(Strategy[GatedCell]):
     unroll: int = 1
 
     def __post_init__(self):
-        check_positive("Deferred", unroll=self.unroll)
+        check_size("Deferred", unroll=self.unroll)
 
     def refusal(self, cell: Cell) -> str | None:
         if isinstance(cell, GatedCell):

@@ -7,7 +7,7 @@ import jax
 from jax import lax
 
 from rnnlab.core.cell import Cell
-from rnnlab.core.checks import check_positive
+from rnnlab.core.checks import check_size
 from rnnlab.strategies.base import Inputs, Strategy, time_join, time_slice
 from rnnlab.strategies.scan import Scan
 
@@ -29,7 +29,8 @@ class Remat(Strategy[Cell]):
     chunk: int | None = None
 
     def __post_init__(self):
-        check_positive("Remat", chunk=self.chunk)
+        if self.chunk is not None:
+            check_size("Remat", chunk=self.chunk)
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         length = jax.tree.leaves(inputs.xs)[0].shape[0]

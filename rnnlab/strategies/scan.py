@@ -5,7 +5,7 @@ import dataclasses
 from jax import lax
 
 from rnnlab.core.cell import Cell
-from rnnlab.core.checks import check_positive
+from rnnlab.core.checks import check_size
 from rnnlab.strategies.base import Inputs, Strategy, readout, recur
 
 
@@ -24,7 +24,7 @@ class Scan(Strategy[Cell]):
     unroll: int = 1
 
     def __post_init__(self):
-        check_positive("Scan", unroll=self.unroll)
+        check_size("Scan", unroll=self.unroll)
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         zs = cell.project(inputs.params, inputs.xs)

@@ -1,1 +1,1 @@
-from compile_once import compile_once as compile_once
+from tests.compile_once import compile_once as compile_once

@@ -8,17 +8,17 @@ from itertools import chain
 
 import flax
 import flax.linen as fl
-import flax_oracle as oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx as fx
-from flax_oracle import F, H, flax_settings
 from jax.extend.core import jaxprs_in_params
 
 from rnnlab.cells import LSTM, Elman
 from rnnlab.nn import linen, nnx
+from tests.nn import flax_oracle as oracle
+from tests.nn.flax_oracle import F, H, flax_settings
 
 B, T = 2, 5
 KEY = jax.random.key(0)

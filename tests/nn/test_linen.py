@@ -3,19 +3,27 @@
 import functools
 
 import flax.linen as nn
-import flax_oracle as oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import errors, nnx, serialization
-from flax_oracle import Counted, F, H, deviation, drawn, flax_settings, outputs_and_gradients
 
 import rnnlab
 from rnnlab.cells import GRU, LSTM, Elman, Stack
 from rnnlab.nn import nnx as rnnlab_nnx
 from rnnlab.nn.linen import RNN, Bidirectional
 from rnnlab.strategies import Deferred
+from tests.nn import flax_oracle as oracle
+from tests.nn.flax_oracle import (
+    Counted,
+    F,
+    H,
+    deviation,
+    drawn,
+    flax_settings,
+    outputs_and_gradients,
+)
 
 B, T = 3, 5
 LENGTHS = (5, 1, 3)

@@ -2,7 +2,6 @@
 
 import collections
 
-import flax_oracle as oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +9,13 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
-from flax_oracle import F, H, deviation, drawn, flax_settings, outputs_and_gradients
 
 import rnnlab
 from rnnlab.cells import GRU, LSTM, Elman, Stack
 from rnnlab.nn.nnx import RNN, Bidirectional
 from rnnlab.strategies import Deferred, Scan, Unrolled
+from tests.nn import flax_oracle as oracle
+from tests.nn.flax_oracle import F, H, deviation, drawn, flax_settings, outputs_and_gradients
 
 B, T = 3, 5
 LENGTHS = (5, 1, 3)

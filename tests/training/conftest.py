@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compile_once import compile_once as compile_once
 
 from rnnlab.data import Streams
 from rnnlab.training import FitConfig, Ratio, Task
@@ -17,6 +16,7 @@ from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import data_mesh, like
 from rnnlab.training.optimizers import adamw, warmup_cosine
 from rnnlab.training.steps import initial_train_state
+from tests.compile_once import compile_once as compile_once
 
 TOKENS = np.random.default_rng(0).integers(0, 7, 400).astype(np.int32)
 
