@@ -160,28 +160,33 @@ class Patience:
         self.length, self.seconds = length, seconds
 
 
+def compile_strategies(case: Case, arguments: Any, patience: Patience) -> dict[str, timing.Program]:
+    """A program for each strategy that can run the case; `Unrolled` only if it is not too slow."""
+    programs = {}
+    for name, strategy in case.strategies().items():
+        unrolled = isinstance(strategy, Unrolled)
+        if unrolled and not patience.allows(case, strategy):
+            continue
+        programs[name] = timing.compile_program(case.function(strategy), *arguments)
+        if unrolled:
+            patience.note(case.length, programs[name].compile_seconds)
+    return programs
+
+
 def measure(case: Case, patience: Patience) -> Iterator[dict[str, Any]]:
     """Compiles, compares and times the strategies for one case; yields one row for each."""
     arguments = case.arguments()
     expected = reference(case, arguments)
-    programs, deviations, skipped = {}, {}, []
-    for name, strategy in case.strategies().items():
-        unrolled = isinstance(strategy, Unrolled)
-        if unrolled and not patience.allows(case, strategy):
-            skipped.append(name)
-            continue
-        program = timing.compile_program(case.function(strategy), *arguments)
-        if unrolled:
-            patience.note(case.length, program.compile_seconds)
-        deviations[name] = timing.largest_deviation(program.call(*arguments), expected)
-        timing.require_parity(f"{name} of {case}", deviations[name], TOLERANCE)
-        programs[name] = program
+    programs = compile_strategies(case, arguments, patience)
     arms = {name: functools.partial(p.call, *arguments) for name, p in programs.items()}
+    deviations = {n: timing.largest_deviation(arm(), expected) for n, arm in arms.items()}
+    for name, deviation in deviations.items():
+        timing.require_parity(f"{name} of {case}", deviation, TOLERANCE)
     times = timing.measure(arms, _BLOCKS.value, _BLOCK_SECONDS.value)
     for name in case.strategies():
         row: dict[str, Any] = dataclasses.asdict(case)
         row |= {"strategy": name, "matmul_flops": case.matmul_flops()}
-        if name in skipped:
+        if name not in programs:
             yield row | {"compile_seconds_over": patience.limit}
             continue
         yield row | {

@@ -4,6 +4,7 @@ from rnnlab import cells as cells
 from rnnlab import dropout as dropout
 from rnnlab import sequences as sequences
 from rnnlab import strategies as strategies
+from rnnlab import testing as testing
 from rnnlab.core import Cell as Cell
 from rnnlab.core import GatedCell as GatedCell
 from rnnlab.core import LinearCell as LinearCell

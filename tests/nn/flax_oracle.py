@@ -82,6 +82,10 @@ LINEN = {
 }
 
 
+def normal(*shape, seed=1):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
 def drawn(tree, seed):
     """A tree of float64 normal numbers shaped like `tree` of arrays or shapes, biases included."""
     random = np.random.default_rng(seed)

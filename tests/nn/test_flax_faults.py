@@ -18,7 +18,7 @@ from jax.extend.core import jaxprs_in_params
 from rnnlab.cells import LSTM, Elman
 from rnnlab.nn import linen, nnx
 from tests.nn import flax_oracle as oracle
-from tests.nn.flax_oracle import F, H, flax_settings
+from tests.nn.flax_oracle import F, H, flax_settings, normal
 
 B, T = 2, 5
 KEY = jax.random.key(0)
@@ -26,10 +26,6 @@ flax_fault = pytest.mark.skipif(
     flax.__version__ not in ("0.12.8", "0.12.12"),
     reason="a fault of Flax, seen in 0.12.8 and 0.12.12",
 )
-
-
-def normal(*shape):
-    return jax.random.normal(jax.random.key(1), shape)
 
 
 class Nnx:

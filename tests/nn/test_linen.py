@@ -10,7 +10,7 @@ import pytest
 from flax import errors, nnx, serialization
 
 import rnnlab
-from rnnlab.cells import GRU, LSTM, Elman, Stack
+from rnnlab.cells import GRU, LSTM, Elman, MinGRU, Stack
 from rnnlab.nn import nnx as rnnlab_nnx
 from rnnlab.nn.linen import RNN, Bidirectional
 from rnnlab.strategies import Deferred
@@ -22,6 +22,7 @@ from tests.nn.flax_oracle import (
     deviation,
     drawn,
     flax_settings,
+    normal,
     outputs_and_gradients,
 )
 
@@ -39,14 +40,13 @@ CASES = {
         {"seq_lengths": LENGTHS},
     ),
 }
-PAIRS = [("SimpleCell", case) for case in CASES] + [
-    ("OptimizedLSTMCell", "reverse, lengths"),
+PAIRS = [
+    ("SimpleCell", "plain"),
+    ("SimpleCell", "reverse, lengths"),
+    ("OptimizedLSTMCell", "lengths"),
+    ("OptimizedLSTMCell", "reverse"),
     ("GRUCell", "reverse, keep order, lengths, time major"),
 ]
-
-
-def normal(*shape, seed=1):
-    return jax.random.normal(jax.random.key(seed), shape)
 
 
 @pytest.mark.usefixtures("x64")
@@ -270,6 +270,7 @@ def test_variables_go_through_bytes():
         (ValueError, r"inputs: expected \[\*batch, time", RNN(LSTM(H)), {"inputs": np.ones(3)}),
         (ValueError, r"inputs: expected an array", RNN(LSTM(H)), {"inputs": ()}),
         (TypeError, "strategy: expected an instance", RNN(LSTM(H), strategy=Deferred), {}),
+        (ValueError, "Deferred.* cannot run MinGRU", RNN(MinGRU(H), strategy=Deferred()), {}),
         (
             ValueError,
             "mask: expected keep_order=True",
