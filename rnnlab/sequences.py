@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 
@@ -49,11 +50,22 @@ def lengths_to_mask(lengths: Array, length: int) -> Array:
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths: expected integers [*batch], got {lengths.dtype}.")
     if not isinstance(lengths, Tracer) and lengths.size:
-        low, high = int(lengths.min()), int(lengths.max())
-        if low < 0 or high > length:
-            raise ValueError(f"lengths: expected 0 to {length}, got values from {low} to {high}.")
-    steps = jnp.arange(length, dtype=lengths.dtype)
-    return lax.expand_dims(steps, range(1, 1 + lengths.ndim)) < lengths[None]
+        known = np.asarray(lengths)  # stays on the host, also inside jit
+        if known.min() < 0 or known.max() > length:
+            raise ValueError(
+                f"lengths: expected 0 to {length}, got values from {known.min()} to {known.max()}."
+            )
+    steps = jnp.arange(length, dtype=jnp.int32)  # a narrow type would wrap around
+    return lax.expand_dims(steps, range(1, 1 + lengths.ndim)) < lengths.astype(jnp.int32)[None]
+
+
+def merge_function(merge: str | Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """The function behind a name of `MERGES`; a function is returned as it is."""
+    if callable(merge):
+        return merge
+    if merge not in MERGES:
+        raise ValueError(f"merge: expected one of {list(MERGES)} or a function, got {merge!r}.")
+    return MERGES[merge]
 
 
 def bidirectional(
@@ -99,15 +111,14 @@ def bidirectional(
 
     References: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
     """
-    if not callable(merge) and merge not in MERGES:
-        raise ValueError(f"merge: expected one of {list(MERGES)} or a function, got {merge!r}.")
+    merged = merge_function(merge)
     carry_f, carry_b = (None, None) if carry is None else carry
     options = {"mask": mask, "strategy": strategy}
     carry_f, ys_f = unroll(forward_cell, params[0], xs, carry_f, reset=reset, **options)
     carry_b, ys_b = unroll(
         backward_cell, params[1], xs, carry_b, reset=segment_ends(reset), reverse=True, **options
     )
-    ys = jax.tree.map(merge if callable(merge) else MERGES[merge], ys_f, ys_b)
+    ys = jax.tree.map(merged, ys_f, ys_b)
     return (carry_f, carry_b), zero_unless(mask, ys)
 
 

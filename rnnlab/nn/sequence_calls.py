@@ -17,7 +17,7 @@ from rnnlab.core.cell import Cell
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.engine import unroll
-from rnnlab.sequences import MERGES, lengths_to_mask, segment_ends
+from rnnlab.sequences import lengths_to_mask, merge_function, segment_ends
 from rnnlab.strategies.base import Strategy
 
 Merge = str | Callable[[Array, Array], Array]
@@ -84,11 +84,7 @@ def run_bidirectional(
     merge_fn: Merge,
 ) -> tuple[tuple[Any, Any], Any]:
     """The carries and the merged outputs of `Bidirectional`, from two `RNN` modules."""
-    if not callable(merge_fn) and merge_fn not in MERGES:
-        raise ValueError(
-            f"merge_fn: expected one of {list(MERGES)} or a function of both outputs,"
-            f" got {merge_fn!r}."
-        )
+    merge = merge_function(merge_fn)
     forward_carry, backward_carry = _pair(initial_carry)
     options = {
         "seq_lengths": seq_lengths,
@@ -103,7 +99,6 @@ def run_bidirectional(
     backward_carry, backward_ys = backward_rnn(
         inputs, initial_carry=backward_carry, reverse=True, keep_order=True, **options
     )
-    merge = merge_fn if callable(merge_fn) else MERGES[merge_fn]
     ys = jax.tree.map(merge, forward_ys, backward_ys)
     valid = Layout.of(forward_rnn.cell, inputs, time_major).valid_steps(seq_lengths, mask)
     return (forward_carry, backward_carry), zero_unless(valid, ys)
