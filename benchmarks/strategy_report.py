@@ -150,4 +150,5 @@ def _draw_cell(run_time: Any, compile_time: Any, rows: Sequence[Row]) -> None:
         limit = over["compile_seconds_over"]
         note = f"{over['strategy']} from {over['length']}:\n> {limit:g} s to compile"
         compile_time.axhline(limit, color="0.5", linestyle=":", linewidth=1)
-        compile_time.text(lengths[-1], 0.9 * limit, note, ha="right", va="top", fontsize=9)
+        compile_time.text(lengths[-1], 1.1 * limit, note, ha="right", va="bottom", fontsize=9)
+        compile_time.set_ylim(top=3.5 * limit)  # room for the note

@@ -17,8 +17,8 @@ class Scan(Strategy[Cell]):
     every step and carries the gradient of the parameters through the reverse loop.
 
     Attributes:
-      unroll: steps per iteration of the compiled loop; 4 to 8 saves loop overhead on a CPU and
-        costs compile time.
+      unroll: steps per iteration of the compiled loop. More of them costs compile time, and pays
+        for sequences of a few steps only: see `benchmarks/results/scan_vs_unrolled.md`.
     """
 
     unroll: int = 1
