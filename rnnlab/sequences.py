@@ -59,12 +59,16 @@ def lengths_to_mask(lengths: Array, length: int) -> Array:
     return lax.expand_dims(steps, range(1, 1 + lengths.ndim)) < lengths.astype(jnp.int32)[None]
 
 
-def merge_function(merge: str | Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+def merge_function(
+    merge: str | Callable[[Array, Array], Array], argument: str = "merge"
+) -> Callable[[Array, Array], Array]:
     """The function behind a name of `MERGES`; a function is returned as it is."""
     if callable(merge):
         return merge
     if merge not in MERGES:
-        raise ValueError(f"merge: expected one of {list(MERGES)} or a function, got {merge!r}.")
+        raise ValueError(
+            f"{argument}: expected one of {list(MERGES)} or a function, got {merge!r}."
+        )
     return MERGES[merge]
 
 

@@ -17,6 +17,27 @@ def strict_jax(request):
         yield
 
 
+COMPILED = "/jax/core/compile/backend_compile_duration"
+PROGRAMS = []  # one entry for each program that was compiled since the caches were last cleared
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+    """Lets go of compiled programs: each is some memory maps, and a process may have 65,530."""
+    yield
+    if len(PROGRAMS) > 2000:
+        PROGRAMS.clear()
+        jax.clear_caches()
+
+
+def pytest_configure():
+    def note(name, *_, **__):
+        if name == COMPILED:
+            PROGRAMS.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):

@@ -1,6 +1,7 @@
 """Long short-term memory, with its published variants in any combination."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -98,7 +99,8 @@ class LSTM(GatedCell[LSTMParams, LSTMCarry]):
         key_in, key_recurrent, key_projection = jax.random.split(key, 3)
         size, gate_count = self.features, len(self._gate_bias)
         out = self.projection or size
-        ones, zeros = jnp.ones, jnp.zeros
+        ones = functools.partial(jnp.ones, dtype=jnp.float32)
+        zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
         norms = LSTMNorms(ones(gate_count * size), ones(gate_count * size), ones(size), zeros(size))
         return LSTMParams(
             initializers.input_kernel(key_in, in_features, gate_count * size),

@@ -84,7 +84,7 @@ def run_bidirectional(
     merge_fn: Merge,
 ) -> tuple[tuple[Any, Any], Any]:
     """The carries and the merged outputs of `Bidirectional`, from two `RNN` modules."""
-    merge = merge_function(merge_fn)
+    merge = merge_function(merge_fn, "merge_fn")
     forward_carry, backward_carry = _pair(initial_carry)
     options = {
         "seq_lengths": seq_lengths,

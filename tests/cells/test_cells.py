@@ -199,20 +199,23 @@ def test_an_activation_of_the_users_own_shows_its_name():
         (lambda: Elman(4, activation=None), ["activation: expected one of", "got None"]),
         (
             lambda: LSTM(4, cell_clip=0.0),
-            ["LSTM: expected cell_clip > 0 or None, got cell_clip=0.0"],
+            ["LSTM: expected cell_clip > 0 or None, got 0.0"],
         ),
-        (lambda: LSTM(4, cell_clip=-1.0), ["cell_clip=-1.0"]),
-        (lambda: LSTM(4, cell_clip=math.nan), ["cell_clip=nan"]),
+        (lambda: LSTM(4, cell_clip=-1.0), ["cell_clip > 0", "got -1.0"]),
+        (lambda: LSTM(4, cell_clip=math.nan), ["cell_clip > 0", "got nan"]),
         (
             lambda: LSTM(4, projection=0),
-            ["LSTM: expected projection > 0 or None, got projection=0"],
+            ["LSTM: expected projection >= 1, got projection=0"],
         ),
         (lambda: LSTM(4, projection=-3), ["projection=-3"]),
+        (lambda: GRU(0), ["GRU: expected features >= 1", "got features=0"]),
+        (lambda: Elman(-1), ["Elman: expected features >= 1"]),
+        (lambda: GRU(4).init(jax.random.key(0), 0), ["in_features >= 1", "got in_features=0"]),
         (
             lambda: LRU(4, state_features=0),
-            ["LRU: expected state_features > 0", "got state_features=0"],
+            ["LRU: expected state_features >= 1", "got state_features=0"],
         ),
-        (lambda: LRU(4, max_phase=0.0), ["LRU: expected max_phase > 0", "got max_phase=0.0"]),
+        (lambda: LRU(4, max_phase=0.0), ["LRU: expected max_phase > 0", "got 0.0"]),
         (
             lambda: LRU(4, max_radius=1.0),
             [
@@ -244,6 +247,29 @@ def test_a_wrong_value_is_refused(make, parts):
         make()
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GRU(8.0),
+        lambda: GRU("8"),
+        lambda: GRU(True),
+        lambda: LSTM(4, projection=2.5),
+        lambda: LRU(4, state_features=2.5),
+        lambda: GRU(4).init(jax.random.key(0), 3.0),
+    ],
+)
+def test_a_size_has_to_be_a_whole_number(make):
+    with pytest.raises(TypeError, match="to be a whole number, got"):
+        make()
+
+
+def test_a_wrapper_takes_cells_only():
+    with pytest.raises(TypeError, match="expected a tuple of cells"):
+        Stack(GRU(4))
+    with pytest.raises(TypeError, match="call it"):
+        Residual(GRU)
 
 
 @pytest.mark.parametrize(

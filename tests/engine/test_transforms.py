@@ -19,7 +19,6 @@ PAIRS = [
     for i, (cell, strategy) in enumerate(
         [
             (Elman(3), Deferred()),
-            (LSTM(3), Deferred()),
             (LSTM_WITH_ALL, Deferred()),
             (GRU(3), Deferred()),
             (GRU(3), Remat(chunk=2)),
