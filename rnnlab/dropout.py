@@ -62,9 +62,9 @@ def weight_drop(
     References: Merity et al. 2017, "Regularizing and optimizing LSTM language models".
     """
     leaves, tree = jax.tree.flatten_with_path(params)
-    chosen = [bool(path) and getattr(path[-1], "name", None) in names for path, _ in leaves]
+    chosen = [_last_name(path) in names for path, _ in leaves]
     if not any(chosen):
-        found = sorted({str(getattr(path[-1], "name", "?")) for path, _ in leaves if path})
+        found = sorted({str(_last_name(path)) for path, _ in leaves})
         raise ValueError(f"weight_drop: expected a parameter named {names}, got {found}.")
     keys = jax.random.split(key, len(leaves))
     dropped = [
@@ -74,10 +74,20 @@ def weight_drop(
     return jax.tree.unflatten(tree, dropped)
 
 
-def _drop(key: Key, x: Array, rate: float, mask_shape: tuple[int, ...]) -> Array:
+def check_rate(rate: float) -> None:
+    """Refuses a rate that is no probability below 1."""
     if not 0 <= rate < 1:
         raise ValueError(f"rate: expected a probability in [0, 1), got {rate}.")
+
+
+def _drop(key: Key, x: Array, rate: float, mask_shape: tuple[int, ...]) -> Array:
+    check_rate(rate)
     if rate == 0:
         return x
     keep = jax.random.bernoulli(key, 1 - rate, mask_shape)
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
+
+
+def _last_name(path: tuple) -> str | None:
+    """The field or the dictionary key that a path ends with."""
+    return getattr(path[-1], "name", getattr(path[-1], "key", None)) if path else None

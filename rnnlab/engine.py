@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec, reshard
 
 from rnnlab.core import checks
 from rnnlab.core.cell import Cell
@@ -83,6 +84,7 @@ def _unroll(params, xs, carry, mask, reset, *, cell: Cell, strategy: Strategy, r
     checks.check_flags("mask", mask, length, batch)
     checks.check_flags("reset", reset, length, batch)
     initial = _varying_alike(cell.initial_carry(params, batch), (params, xs, carry, mask, reset))
+    initial = _sharded_alike(initial, xs, len(batch))
     if carry is None:
         carry = initial
     checks.check_carry(cell, carry, initial)
@@ -111,3 +113,18 @@ def _varying_alike(tree: PyTree, others: PyTree) -> PyTree:
 
 def _varying_axes(leaf: Array) -> frozenset[str]:
     return jax.typeof(leaf).manual_axis_type.varying
+
+
+def _sharded_alike(tree: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:
+    """`tree`, its batch axes sharded as those of `xs` `[T, *batch, ...]` where jax is told how.
+
+    Only under a mesh with explicit axes, where a loop has to keep the sharding of its carry.
+    """
+    axes = tuple(jax.typeof(jax.tree.leaves(xs)[0]).sharding.spec)[1 : 1 + batch_ndim]
+    if not any(axes):
+        return tree
+
+    def shard(leaf):
+        return reshard(leaf, PartitionSpec(*axes, *[None] * (leaf.ndim - batch_ndim)))
+
+    return jax.tree.map(shard, tree)

@@ -13,8 +13,8 @@ from rnnlab.cells.residual import Residual
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, Key, PyTree
+from rnnlab.dropout import check_rate, variational_dropout
 from rnnlab.dropout import dropout as plain_dropout
-from rnnlab.dropout import variational_dropout
 from rnnlab.engine import unroll
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.scan import Scan
@@ -116,6 +116,9 @@ def bidirectional(
     References: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
     """
     merged = merge_function(merge)
+    for name, pair in (("params", params), ("carry", (None, None) if carry is None else carry)):
+        if len(pair) != 2:
+            raise ValueError(f"{name}: expected a pair (forward, backward), got {len(pair)} parts.")
     carry_f, carry_b = (None, None) if carry is None else carry
     options = {"mask": mask, "strategy": strategy}
     carry_f, ys_f = unroll(forward_cell, params[0], xs, carry_f, reset=reset, **options)
@@ -189,7 +192,10 @@ def stack(
         >>> ys.shape
         (5, 2, 4)
     """
+    check_rate(dropout)
     depth = len(cells)
+    if not depth:
+        raise ValueError("cells: expected at least one layer, got none.")
     strategies = [strategy] * depth if isinstance(strategy, Strategy) else list(strategy)
     carries = [None] * depth if carry is None else list(carry)
     for name, parts in {"params": params, "carry": carries, "strategy": strategies}.items():

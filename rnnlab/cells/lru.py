@@ -79,9 +79,9 @@ class LRU(LinearCell[LRUParams, Array]):
         check_size("LRU", features=self.features)
         if self.state_features is not None:
             check_size("LRU", state_features=self.state_features)
-        if not self.max_phase > 0:
+        if not 0 < self.max_phase < math.inf:
             raise ValueError(f"LRU: expected max_phase > 0, got {self.max_phase!r}.")
-        if not 0 <= self.min_radius < self.max_radius < 1:
+        if not 0 <= self.min_radius < self.max_radius or np.float32(self.max_radius) >= 1:
             raise ValueError(
                 f"LRU: expected 0 <= min_radius < max_radius < 1, got min_radius="
                 f"{self.min_radius}, max_radius={self.max_radius}. A radius of 1 never forgets."

@@ -10,6 +10,7 @@ carry live outside it. Every class here is abstract or final: to change a cell, 
 
 import abc
 import dataclasses
+import inspect
 from typing import Any, ClassVar, Generic, final
 
 import jax
@@ -58,7 +59,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         super().__init_subclass__(**kwargs)
         owners = {name: base for base in cls.__mro__[1:] for name in vars(base).get("_final", ())}
         for name, owner in owners.items():
-            if name in vars(cls):
+            if inspect.getattr_static(cls, name) is not vars(owner)[name]:
                 raise TypeError(
                     f"{cls.__name__} overrides {name!r}, which {owner.__name__} derives from its"
                     f" other methods so that no strategy can disagree with it. Implement those, or"

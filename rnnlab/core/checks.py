@@ -4,6 +4,8 @@ Everything here looks at types, structures, shapes and dtypes only, so it can ru
 before anything is compiled.
 """
 
+import dataclasses
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -21,6 +23,14 @@ def check_cell_type(cell: Any) -> None:
         raise TypeError(
             f"cell: expected an rnnlab.Cell such as rnnlab.cells.LSTM(128), got {cell!r}{hint}. A"
             f" Flax, Haiku or Equinox cell has to be wrapped first."
+        )
+    hidden = set(vars(cell)) - {field.name for field in dataclasses.fields(cell) if field.compare}
+    hidden -= {n for n in hidden if isinstance(getattr(type(cell), n, None), cached_property)}
+    if hidden:
+        raise TypeError(
+            f"cell: {type(cell).__name__} keeps {sorted(hidden)} outside of its fields, so unequal"
+            f" cells would compare equal and share a compiled program. Declare them as fields and"
+            f" decorate the class with @dataclasses.dataclass(frozen=True)."
         )
     try:
         hash(cell)
@@ -41,13 +51,13 @@ def check_size(owner: str, **sizes: Any) -> None:
 
 
 def check_arrays(**trees: PyTree) -> None:
-    """Refuses a tree with a leaf that is not an array or a number, naming the leaf."""
+    """Refuses a tree with a leaf that is not an array, naming the leaf."""
     for name, tree in trees.items():
         for path, leaf in jax.tree.leaves_with_path(tree):
-            if not isinstance(leaf, (int, float, complex)) and not hasattr(leaf, "dtype"):
+            if not hasattr(leaf, "dtype"):
                 raise TypeError(
                     f"{name}{jax.tree_util.keystr(path)}: expected an array,"
-                    f" got {type(leaf).__name__}. Convert it with jnp.asarray first."
+                    f" got {type(leaf).__name__}. Convert {name} with jnp.asarray first."
                 )
 
 

@@ -41,7 +41,7 @@ def activation_function(activation: Activation) -> Callable[[Array], Array]:
 
 def wide_dtype(params: Array) -> np.dtype:
     """The dtype of gates and carries: the wider of float32 and the dtype of `params`."""
-    return np.promote_types(np.float32, params.dtype)
+    return jax.dtypes.canonicalize_dtype(np.promote_types(np.float32, params.dtype))
 
 
 def broadcast_to_rank(a: Array, like: Array) -> Array:
@@ -67,7 +67,12 @@ def linear(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
     Raises:
       ValueError: x does not have F features.
+      TypeError: x is no single array, or complex where the kernel is real.
     """
+    if not hasattr(x, "ndim"):
+        raise TypeError(f"x: expected one array [..., F], got {type(x).__name__}.")
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(kernel):
+        raise TypeError(f"x: expected real inputs for a real kernel, got {x.dtype}. Split them up.")
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
         got = f"shape {x.shape}" if x.ndim < 1 else f"{x.shape[-1]} features, shape {x.shape}"
         raise ValueError(
@@ -88,7 +93,16 @@ def kernel_product(h: Array, kernel: Array) -> Array:
 
     Returns:
       `[..., K]`, `[..., N, K]` or `[..., H]`.
+
+    Raises:
+      ValueError: h does not have the features that the kernel multiplies.
     """
+    rows = kernel.shape[0] * (kernel.shape[1] if kernel.ndim == 3 else 1)
+    if h.shape[-1] != rows:
+        raise ValueError(
+            f"recurrent_kernel: expected {h.shape[-1]} rows, the features of the carry it"
+            f" multiplies, got shape {kernel.shape}. Are the params those of this cell?"
+        )
     wide = wide_dtype(kernel)
     if kernel.ndim == 1:
         return h.astype(wide) * broadcast_to_rank(kernel.astype(wide), h)
@@ -123,7 +137,11 @@ def gates(preactivations: Array, kinds: tuple[str, ...]) -> list[Array]:
 
 
 def separate_pass(a: Array) -> Array:
-    """`a`, computed once: a barrier against XLA's fusion on a CPU, nothing elsewhere."""
+    """`a`, computed once: a barrier against XLA's fusion where jax runs on a CPU.
+
+    It asks the process that traces: a program exported from there to a GPU keeps the barriers,
+    which are harmless to its results.
+    """
     return lax.optimization_barrier(a) if jax.default_backend() == "cpu" else a
 
 

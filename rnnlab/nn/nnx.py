@@ -9,6 +9,7 @@ from rnnlab.core import checks
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Array, PyTree
 from rnnlab.nn.sequence_calls import Merge, check_rnns, either, run, run_bidirectional
+from rnnlab.sequences import merge_function
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.scan import Scan
 
@@ -65,13 +66,7 @@ class RNN(nnx.Module):
           ValueError: `in_features` is not positive.
         """
         checks.check_cell_type(cell)
-        if not isinstance(in_features, int):
-            raise TypeError(
-                f"in_features: expected an int, the size of the last axis of the inputs, got"
-                f" {in_features!r}."
-            )
-        if in_features < 1:
-            raise ValueError(f"in_features: expected at least 1, got {in_features}.")
+        checks.check_size("RNN", in_features=in_features)
         if not isinstance(rngs, nnx.Rngs):
             raise TypeError(f"rngs: expected flax.nnx.Rngs, such as nnx.Rngs(0), got {rngs!r}.")
         self.cell = cell
@@ -182,6 +177,7 @@ class Bidirectional(nnx.Module):
           TypeError: one of the two is not an `RNN` of this module.
         """
         check_rnns(RNN, forward_rnn=forward_rnn, backward_rnn=backward_rnn)
+        merge_function(merge_fn, "merge_fn")
         self.forward_rnn = forward_rnn
         self.backward_rnn = backward_rnn
         self.merge_fn = merge_fn

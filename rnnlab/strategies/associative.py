@@ -49,7 +49,8 @@ class Associative(Strategy[LinearCell]):
         constant = jax.tree.map(lambda a, h, b: a * h + b, a, zero_unless(starts, before), b)
         b = hold(starts, constant, b)
 
-        steps = lax.associative_scan(_compose, (a, b, starts), reverse=reverse)
+        steps = (zero_unless(~starts, a), b, starts)
+        steps = lax.associative_scan(_compose, steps, reverse=reverse)
         carries = steps[1]
         last = jax.tree.map(lambda c: c[0 if reverse else -1], carries)
         return last, readout(cell, params, carries, zs, marks)
@@ -58,6 +59,7 @@ class Associative(Strategy[LinearCell]):
 def _compose(first: tuple[PyTree, PyTree, Array], then: tuple[PyTree, PyTree, Array]):
     """The step that does `first` and then `then`."""
     (a1, b1, start1), (a2, b2, start2) = first, then
+    a1, b1 = zero_unless(~start2, (a1, b1))
     a = jax.tree.map(lambda a1, a2: a2 * a1, a1, a2)
-    b = jax.tree.map(lambda b1, a2, b2: a2 * b1 + b2, zero_unless(~start2, b1), a2, b2)
+    b = jax.tree.map(lambda b1, a2, b2: a2 * b1 + b2, b1, a2, b2)
     return a, b, start1 | start2

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import select, zero_unless
@@ -57,10 +58,21 @@ def hold(mask: Array | None, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda n, o: select(mask, n, o), new, old)
 
 
+def sound(mask: Array | None, carry: PyTree, initial: PyTree) -> PyTree:
+    """What a step computes with: at a masked one, whose result is dropped, the initial carry.
+
+    A NaN in a carry that only waits there would otherwise reach the gradient of the parameters.
+    """
+    return hold(
+        mask, carry, jax.tree.map(lambda i, c: jnp.broadcast_to(i, c.shape), initial, carry)
+    )
+
+
 def recur(cell: Cell, params: PyTree, initial: PyTree, carry: PyTree, z: Any, marks: Marks) -> Any:
     """The carry after a step that may be masked or start with a reset."""
-    carry = restart(marks.reset, initial, carry)
-    return hold(marks.mask, cell.recur(params, carry, z), carry)
+    before = restart(marks.reset, initial, carry)
+    after = cell.recur(params, sound(marks.mask, before, initial), z)
+    return hold(marks.mask, after, before)
 
 
 def readout(cell: Cell, params: PyTree, carry: PyTree, z: Any, marks: Marks) -> Any:
@@ -75,4 +87,4 @@ def time_slice(tree: PyTree, start: int, stop: int) -> PyTree:
 
 def time_join(trees: list[PyTree]) -> PyTree:
     """Trees of leaves `[T_i, ...]`, one after another."""
-    return jax.tree.map(lambda *parts: jax.numpy.concatenate(parts), *trees)
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *trees)

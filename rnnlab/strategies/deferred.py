@@ -12,7 +12,7 @@ from rnnlab.core.cell import Cell, GatedCell
 from rnnlab.core.checks import check_size
 from rnnlab.core.ops import kernel_product, zero_unless
 from rnnlab.core.types import Array, PyTree
-from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart
+from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart, sound
 from rnnlab.strategies.scan import scan_projected
 
 
@@ -27,7 +27,7 @@ class Deferred(Strategy[GatedCell]):
 
     Its transpose is the reverse loop, and it carries a cotangent of the carry alone. All b_t are
     one parallel pass over time, so the gradient of the recurrent kernel is one matmul over T * B
-    rows, after the loop. Kept for the reverse pass are the carries and u, nothing else.
+    rows, after the loop. Kept for the reverse pass are z, u and the carries: gates are recomputed.
 
     This is `jax.custom_jvp` over `lax.custom_linear_solve`, so forward mode, higher derivatives,
     `vmap(grad)` and `grad(vmap)` work and agree with `Scan`, and under `vmap` the weight gradient
@@ -55,8 +55,16 @@ class Deferred(Strategy[GatedCell]):
         )
 
     def run(self, cell: GatedCell, inputs: Inputs, reverse: bool):
-        zs = cell.project(inputs.params, inputs.xs)
-        return _outputs(_Loop(cell, self.unroll, reverse), inputs._replace(xs=zs))
+        for path, leaf in jax.tree.leaves_with_path(inputs.carry):
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                raise ValueError(
+                    f"strategy: {self} differentiates the carry of a GatedCell, expected floating"
+                    f" point, got {leaf.dtype} in carry{jax.tree_util.keystr(path)}. Use Scan(), or"
+                    f" keep a count in floating point."
+                )
+        inputs = inputs._replace(xs=cell.project(inputs.params, inputs.xs))
+        inputs = inputs._replace(carry=_batched_alike(inputs.carry, inputs))
+        return _outputs(_Loop(cell, self.unroll, reverse), inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +74,11 @@ class _Loop:
     cell: GatedCell
     unroll: int
     reverse: bool
+
+    @property
+    def gate(self):
+        """The gate as the parallel passes differentiate it: recomputed, so nothing is kept."""
+        return jax.checkpoint(self.cell.gate, prevent_cse=False)
 
     def scan(self, body, carry, xs, backwards: bool = False):
         return lax.scan(body, carry, xs, reverse=self.reverse != backwards, unroll=self.unroll)
@@ -111,8 +124,9 @@ def _run(loop: _Loop, inputs: Inputs) -> _Run:
     def body(carry, now):
         z, marks = now
         before = restart(marks.reset, initial, carry)
-        u = kernel_product(cell.hidden(before), kernel)
-        carry = hold(marks.mask, cell.gate(params, before, z, u), before)
+        start = sound(marks.mask, before, initial)
+        u = kernel_product(cell.hidden(start), kernel)
+        carry = hold(marks.mask, cell.gate(params, start, z, u), before)
         return carry, (readout(cell, params, carry, z, marks), carry, u)
 
     last, (ys, carries, us) = loop.scan(body, carry, (zs, marks))
@@ -125,13 +139,14 @@ def _run_jvp(loop: _Loop, primals, tangents):
     cell, marks = loop.cell, inputs.marks
     run = _run(loop, inputs)
     before = _shifted(loop, marks, _Unknowns(inputs.carry, inputs.initial, run.carries))
+    before = sound(marks.mask, before, inputs.initial)
     kernel, dkernel = jax.jvp(cell.recurrent_kernel, (inputs.params,), (dinputs.params,))
 
     # b: how each step moves with the parameters and its z, from where it started. The product is
     # linear in the kernel, so its change is the product with the kernel's change.
     dus = kernel_product(cell.hidden(before), dkernel)
     _, changes = jax.jvp(
-        lambda params, z, u: cell.gate(params, before, z, u),
+        lambda params, z, u: loop.gate(params, before, z, u),
         (inputs.params, inputs.xs, run.us),
         (dinputs.params, dinputs.xs, dus),
     )
@@ -162,6 +177,18 @@ def _tied(b: _Unknowns) -> _Unknowns:
     return jax.tree.map(lambda a: a + link.astype(a.dtype), b)
 
 
+def _batched_alike(carry: PyTree, inputs: Inputs) -> PyTree:
+    """`carry`, every leaf formally a function of all inputs.
+
+    Under `jax.vmap` a leaf that reads nothing that is mapped, such as a clock, would have no batch
+    axis while its tangent has one, for `_tied` links it with the others; jax does not reconcile
+    the two (a gradient too large by a factor of B). The link is a False that XLA removes.
+    """
+    leaves = jax.tree.leaves(inputs)
+    never = functools.reduce(jnp.logical_or, [jnp.any(a != a) for a in leaves]) & False
+    return jax.tree.map(lambda c: jnp.where(never, jnp.zeros((), c.dtype), c), carry)
+
+
 def _shifted(loop: _Loop, marks: Marks, v: _Unknowns) -> PyTree:
     """`[T, *batch, ...]`: what each step started from."""
 
@@ -180,7 +207,7 @@ def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknow
         """J v for one step or for all of them."""
         dhidden = jax.jvp(cell.hidden, (before,), (v,))[1]
         du = kernel_product(dhidden, kernel)
-        change = jax.jvp(lambda h, u: cell.gate(params, h, z, u), (before, u), (v, du))[1]
+        change = jax.jvp(lambda h, u: loop.gate(params, h, z, u), (before, u), (v, du))[1]
         return hold(mask, change, v)
 
     def jacobian_transposed(v, before, z, u, mask):

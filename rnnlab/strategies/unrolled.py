@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import zero_unless
-from rnnlab.strategies.base import Inputs, Strategy, hold, restart
+from rnnlab.strategies.base import Inputs, Strategy, hold, restart, sound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Unrolled(Strategy[Cell]):
         for t in reversed(range(length)) if reverse else range(length):
             x, (mask, reset) = jax.tree.map(lambda a, t=t: a[t], (xs, marks))
             before = restart(reset, initial, carry)
-            after, y = cell.step(params, before, x)
+            after, y = cell.step(params, sound(mask, before, initial), x)
             carry = hold(mask, after, before)
             ys.append(zero_unless(mask, y))
         if reverse:

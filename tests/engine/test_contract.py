@@ -30,17 +30,7 @@ CELLS = [
     "stack",
     "residual",
 ]
-CONTRACT = {
-    "unrolled": Unrolled(),
-    "scan": Scan(),
-    "scan_by_3": Scan(unroll=3),
-    "remat": Remat(),
-    "remat_by_3": Remat(chunk=3),  # 7 = 3 + 3 + 1
-    "deferred": Deferred(),
-    "deferred_by_3": Deferred(unroll=3),
-    "associative": Associative(),
-    "auto": Auto(),
-}
+CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative()]  # Remat: 7 = 3 + 3 + 1
 MASKS = ("random", "lengths", "all", "none")
 RESETS = ("random", "first", "all")
 SHAPES = ((7, (3,)), (1, ()), (6, (2, 2)))  # T and batch: an odd T, T = 1, an even T
@@ -66,10 +56,12 @@ def cases():
         yield pytest.param(cell, *structure, id=name, marks=(pytest.mark.slow, *full))
 
 
-@pytest.mark.parametrize("cell, dtype, shape, masked, reset, reverse", cases())
+@pytest.mark.parametrize("cell, dtype, shape, masked, reset, reverse", list(cases()))
 def test_strategies_agree(cell, dtype, shape, masked, reset, reverse, record_property):
     cell = VARIANTS[cell]
-    strategies = [s for s in CONTRACT.values() if s.refusal(cell) is None]
+    strategies = [s for s in CONTRACT if s.refusal(cell) is None]
+    if shape[0] > 1:  # its compilation takes longest by far; test_edges runs it at other lengths
+        strategies.remove(Unrolled())
     worst, combinations = 0.0, 0
     with jax.enable_x64(dtype == "float64"):
         plain = testing.example(cell, length=shape[0], batch=shape[1], dtype=jnp.dtype(dtype))
@@ -103,7 +95,8 @@ def deviation(got, expected, relative):
 
 
 def test_every_strategy_of_the_catalogue_is_under_contract():
-    assert {type(s) for s in CONTRACT.values()} == set(STRATEGIES.values())
+    """`Auto` runs one of the others: see test_select."""
+    assert {type(s) for s in CONTRACT} == set(STRATEGIES.values()) - {Auto}
 
 
 def test_a_deviation_would_be_seen():

@@ -8,7 +8,7 @@ import pytest
 import rnnlab
 from rnnlab import testing
 from rnnlab.cells import GRU, LRU, LSTM, Elman, MinGRU, ResetBeforeGRU, Residual, Stack
-from rnnlab.strategies import STRATEGIES, Auto, Deferred, Remat, Scan, Unrolled
+from rnnlab.strategies import STRATEGIES, Associative, Auto, Deferred, Remat, Scan, Unrolled
 
 CELLS = [
     Elman(4),
@@ -71,7 +71,16 @@ def test_chunks_that_do_not_divide_the_length(chunk, reverse):
     assert testing.largest_difference(got, expected) < 1e-5
 
 
-@every_cell
+@pytest.mark.parametrize("strategy", [Scan(unroll=3), Deferred(unroll=3)], ids=repr)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_unrolling_that_does_not_divide_the_length(strategy, reverse):
+    case = testing.marked_example(LSTM(4), length=7)
+    expected = testing.outcome(LSTM(4), case, Scan(), reverse)
+    got = testing.outcome(LSTM(4), case, strategy, reverse)
+    assert testing.largest_difference(got, expected) < 1e-5
+
+
+@each_base
 def test_a_row_of_length_zero_returns_its_initial_carry(cell):
     case = testing.example(cell)
     mask = rnnlab.lengths_to_mask(jnp.array([0, 3, 7]), 7)
@@ -214,6 +223,41 @@ def test_a_nan_does_not_survive_a_reset(cell):
         carry, ys = rnnlab.unroll(cell, case.params, dirty, reset=reset, strategy=strategy)
         assert bool(jnp.any(jnp.isnan(ys[1:3])))
         assert same((carry, ys[3:]), (clean[0], clean[1][3:]))
+
+
+def test_a_nan_does_not_survive_a_reset_wherever_both_stand():
+    """A parallel scan pairs steps by position, so every position counts."""
+    cell = MinGRU(2)
+    for length in (2, 5, 8):
+        plain = testing.example(cell, length=length, batch=())
+        for at in range(length - 1):
+            reset = jnp.zeros(length, bool).at[at + 1].set(True)
+            dirty = plain.xs.at[at].set(jnp.nan)
+            options = {"reset": reset, "strategy": Associative()}
+            _, ys = rnnlab.unroll(cell, plain.params, dirty, **options)
+            _, clean = rnnlab.unroll(cell, plain.params, plain.xs, reset=reset)
+            assert testing.largest_difference(ys[at + 1 :], clean[at + 1 :]) < 1e-6, (length, at)
+
+
+@each_base
+def test_a_nan_in_a_carry_that_only_waits_stays_out_of_the_gradients(cell):
+    """A row that is masked throughout, or up to its reset, may have diverged."""
+    case = testing.example(cell)
+    row = jnp.array([True, False, False])
+    mask = jnp.ones((7, 3), bool).at[:, 0].set(False).at[:2, 1].set(False)
+    reset = jnp.zeros((7, 3), bool).at[2, 1].set(True)
+    broken = jnp.array([True, True, False])[:, None]
+    for strategy in strategies_of(cell):
+
+        def grads(carry, s=strategy):
+            run = case._replace(carry=carry, mask=mask, reset=reset)
+            return testing.outcome(cell, run, s)
+
+        nan = jax.tree.map(lambda c: jnp.where(broken, jnp.nan, c), case.carry)
+        got, expected = grads(nan), grads(case.carry)
+        assert same(got.grads[:2], expected.grads[:2])
+        for leaf in jax.tree.leaves(got.carry):
+            assert jnp.isnan(leaf[row]).all() and jnp.isfinite(leaf[~row]).all()
 
 
 @each_base

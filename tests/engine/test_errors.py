@@ -100,7 +100,7 @@ def test_mask_and_reset(case):
             ValueError, name, "(7, 3)", "time comes first", args=args, **{name: ones.T.astype(bool)}
         )
         refused(ValueError, name, "(7, 3)", args=args, **{name: jnp.ones(7, bool)})
-        refused(TypeError, name, "list", args=args, **{name: [True] * 7})
+        refused(TypeError, name, "jnp.asarray", args=args, **{name: [True] * 7})
     refused(TypeError, "lengths_to_mask", args=args, mask=jnp.array([3, 2, 1]))
 
 
@@ -175,3 +175,60 @@ def test_chunk_and_unroll_must_be_positive():
         Scan(unroll=0)
     with pytest.raises(ValueError, match="unroll"):
         Deferred(unroll=-1)
+
+
+def test_a_cell_with_state_outside_its_fields_is_refused(case):
+    class Leaky(GRU):  # not decorated: its instances would all be equal
+        def __init__(self, features, decay):
+            super().__init__(features)
+            object.__setattr__(self, "decay", decay)
+
+    refused(TypeError, "['decay']", "fields", cell=Leaky(4, 0.5), args=(case.params, case.xs))
+
+
+def test_a_mixin_cannot_override_either():
+    class Mix:
+        def recur(self, params, carry, z):
+            return carry
+
+    with pytest.raises(TypeError, match="overrides 'recur'"):
+
+        class Sneaky(Mix, GRU):
+            pass
+
+
+def test_lists_and_foreign_params(case):
+    refused(TypeError, "xs", "jnp.asarray", args=(case.params, [[1.0, 2.0]]))
+    refused(TypeError, "one array", "list", args=(case.params, [case.xs]))
+    refused(TypeError, "real inputs", args=(case.params, case.xs.astype(jnp.complex64)))
+    other = LSTM(5).init(jax.random.key(0), 3)
+    refused(ValueError, "recurrent_kernel", "those of this cell", args=(other, case.xs))
+
+
+def test_deferred_refuses_a_carry_that_has_no_gradient(case):
+    @dataclasses.dataclass(frozen=True)
+    class Counting(GRU):
+        def initial_carry(self, params, batch_shape=()):
+            return super().initial_carry(params, batch_shape), jnp.zeros(batch_shape, jnp.int32)
+
+        def hidden(self, carry):
+            return carry[0]
+
+        def gate(self, params, carry, z, u):
+            return super().gate(params, carry[0], z, u), carry[1] + 1
+
+        def readout(self, params, carry, z):
+            return carry[0]
+
+    params = GRU(4).init(jax.random.key(0), 3)
+    refused(
+        ValueError,
+        "carry[1]",
+        "int32",
+        "Use Scan()",
+        cell=Counting(4),
+        args=(params, case.xs),
+        strategy=Deferred(),
+    )
+    (_, count), _ = rnnlab.unroll(Counting(4), params, case.xs)
+    assert count.tolist() == [7, 7, 7]

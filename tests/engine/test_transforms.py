@@ -1,6 +1,8 @@
 """jvp, grad, vmap(grad), grad(vmap), hessian, checkpoint and shard_map equal those of `Scan`."""
 
+import dataclasses
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -178,9 +180,101 @@ def test_shard_map_over_the_batch(cell, strategy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", [Elman(2), LSTM(2, peephole=True), GRU(2)], ids=repr)
+@pytest.mark.parametrize("cell", [Elman(2), GRU(2)], ids=repr)
 def test_gradients_equal_finite_differences(cell):
     with jax.enable_x64(True):
         case = testing.marked_example(cell, length=4, batch=(2,), dtype=jnp.float64)
         loss = loss_of(cell, case, Deferred())
         check_grads(loss, (case.params, case.xs, case.carry), order=2, atol=1e-5, rtol=1e-5)
+
+
+class ClockCarry(NamedTuple):
+    h: Any
+    clock: Any  # reads no input
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock(rnnlab.GatedCell):
+    """An Elman network with a learned clock."""
+
+    features: int
+
+    def init(self, key, in_features):
+        return Elman(self.features).init(key, in_features)
+
+    def initial_carry(self, params, batch_shape=()):
+        h = jnp.zeros((*batch_shape, self.features), params.bias.dtype)
+        return ClockCarry(h, jnp.zeros((*batch_shape, 1), params.bias.dtype))
+
+    def project(self, params, x):
+        return x @ params.kernel
+
+    def recurrent_kernel(self, params):
+        return params.recurrent_kernel
+
+    def hidden(self, carry):
+        return carry.h
+
+    def gate(self, params, carry, z, u):
+        rate = jnp.broadcast_to(params.bias[:1], carry.clock.shape)
+        return ClockCarry(jnp.tanh(z + u + carry.clock), 0.5 * carry.clock + rate)
+
+    def readout(self, params, carry, z):
+        return carry.h + carry.clock
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jitted", [False, True])
+def test_a_carry_that_reads_no_input_is_batched_like_its_gradient(jitted):
+    """grad(vmap) once gave B times the gradient of such a leaf."""
+    with jax.enable_x64(True):
+        case = testing.example(Clock(3), length=4, dtype=jnp.float64)
+        weights = jnp.arange(1.0, 4.0)[:, None]
+
+        def gradient(strategy):
+            def one(x, params):
+                return rnnlab.unroll(Clock(3), params, x, strategy=strategy)
+
+            def loss(params):
+                run = jax.jit(one) if jitted else one
+                carry, ys = jax.vmap(run, in_axes=(1, None))(case.xs, params)
+                return jnp.sum(carry.clock * weights) + jnp.sum(jnp.sin(ys))
+
+            return jax.grad(loss)(case.params)
+
+        assert testing.largest_difference(gradient(Deferred()), gradient(Scan())) < 1e-12
+
+
+@pytest.mark.parametrize("strategy", [Scan(), Remat(), Deferred()], ids=repr)
+def test_explicit_sharding_of_the_batch(strategy):
+    """The default of `jax.make_mesh`: the loop keeps the sharding of its carry."""
+    cell, mesh = LSTM(3), jax.make_mesh((1,), ("data",))
+    case = testing.marked_example(cell, batch=(2,))
+    spec = jax.NamedSharding(mesh, PartitionSpec(None, "data"))
+
+    def gradient(params, xs, mask, reset):
+        run = case._replace(mask=mask, reset=reset)
+        return jax.grad(loss_of(cell, run, strategy))(params, xs, None)
+
+    expected = gradient(case.params, case.xs, case.mask, case.reset)
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put((case.xs, case.mask, case.reset), spec)
+        got = jax.jit(gradient)(case.params, *sharded)
+    assert testing.largest_difference(got, expected) < 1e-5
+
+
+def test_deferred_keeps_few_residuals():
+    """z, u, carries and inputs, where autodiff of the scan keeps every gate."""
+    cell, length, batch, features = LSTM(16), 10, 4, 16
+    params, xs, *_ = testing.example(cell, features, length=length, batch=(batch,))
+
+    def kept(strategy):
+        def run(params, xs):
+            return rnnlab.unroll(cell, params, xs, strategy=strategy)
+
+        leaves = jax.tree.leaves(jax.vjp(run, params, xs)[1])
+        per_step = [leaf for leaf in leaves if leaf.shape[:2] == (length, batch)]
+        return sum(leaf.shape[-1] for leaf in per_step) // features
+
+    assert kept(Deferred()) == 11  # x, c and h before the step, z and u of four gates
+    assert kept(Scan()) > 15
