@@ -17,17 +17,15 @@ from rnnlab.strategies import Associative, Deferred, Remat, Scan
 
 LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
 PAIRS = [
-    pytest.param(cell, strategy, id=f"{type(strategy).__name__}-{type(cell).__name__}-{i}")
-    for i, (cell, strategy) in enumerate(
-        [
-            (Elman(3), Deferred()),
-            (LSTM_WITH_ALL, Deferred()),
-            (GRU(3), Deferred()),
-            (GRU(3), Remat(chunk=2)),
-            (MinGRU(3), Associative()),
-            (LRU(3), Associative()),
-        ]
-    )
+    pytest.param(cell, strategy, id=f"{type(strategy).__name__}-{type(cell).__name__}", marks=marks)
+    for cell, strategy, *marks in [
+        (Elman(3), Deferred()),
+        (LSTM_WITH_ALL, Deferred()),
+        (GRU(3), Deferred(), pytest.mark.full),
+        (GRU(3), Remat(chunk=2), pytest.mark.full),
+        (MinGRU(3), Associative(), pytest.mark.full),
+        (LRU(3), Associative()),
+    ]
 ]
 
 

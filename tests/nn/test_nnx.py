@@ -253,8 +253,12 @@ def test_bfloat16_params_compute_in_bfloat16_with_a_float32_carry():
     ("error", "message", "arguments"),
     [
         (TypeError, "cell: expected an rnnlab.Cell .* got .*LSTMCell", {"cell": nnx.LSTMCell}),
-        (TypeError, r"in_features: expected an int.* got \(3,\)", {"in_features": (3,)}),
-        (ValueError, "in_features: expected at least 1, got 0", {"in_features": 0}),
+        (
+            TypeError,
+            r"expected in_features to be a whole number, got \(3,\)",
+            {"in_features": (3,)},
+        ),
+        (ValueError, "expected in_features >= 1, got in_features=0", {"in_features": 0}),
         (TypeError, r"rngs: expected flax.nnx.Rngs.* got 0", {"rngs": 0}),
     ],
 )
