@@ -10,7 +10,7 @@ from jax import lax
 
 from rnnlab.core.cell import Cell, GatedCell
 from rnnlab.core.checks import check_size
-from rnnlab.core.ops import kernel_product, zero_unless
+from rnnlab.core.ops import kernel_product, separate_pass, wide_dtype, zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart, sound
 from rnnlab.strategies.scan import scan_projected
@@ -202,6 +202,9 @@ def _shifted(loop: _Loop, marks: Marks, v: _Unknowns) -> PyTree:
 def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknowns) -> _Unknowns:
     """Solves v_t = J_t v_{t-1} + b_t forward in time, and its transpose backward."""
     cell = loop.cell
+    # Laid out for the reverse loop once, not at every step.
+    transposed = kernel.swapaxes(-1, -2) if kernel.ndim > 1 else kernel
+    transposed = separate_pass(transposed.astype(wide_dtype(kernel)))
 
     def jacobian(v, before, z, u, mask):
         """J v for one step or for all of them."""
@@ -214,8 +217,9 @@ def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknow
         """J^T v for one step; a masked step passes v on."""
         _, gate_vjp = jax.vjp(lambda h, u: cell.gate(params, h, z, u), before, u)
         direct, du = gate_vjp(zero_unless(mask, v))
-        _, product_vjp = jax.vjp(lambda h: kernel_product(cell.hidden(h), kernel), before)
-        through = product_vjp(du)[0]
+        hidden, hidden_vjp = jax.vjp(cell.hidden, before)
+        dhidden = kernel_product(du.reshape(*hidden.shape[:-1], -1), transposed)
+        through = hidden_vjp(dhidden.reshape(hidden.shape))[0]
         return hold(mask, jax.tree.map(jnp.add, direct, through), v)
 
     def residual(v: _Unknowns) -> _Unknowns:
