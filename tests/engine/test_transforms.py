@@ -275,4 +275,4 @@ def test_deferred_keeps_few_residuals():
         return sum(leaf.shape[-1] for leaf in per_step) // features
 
     assert kept(Deferred()) == 11  # x, c and h before the step, z and u of four gates
-    assert kept(Scan()) > 15
+    assert kept(Scan()) > 11  # 13 to 17, by version of jax
