@@ -36,6 +36,9 @@ class Deferred(Strategy[GatedCell]):
     Attributes:
       unroll: steps per iteration of the compiled loops.
 
+    Raises:
+      ValueError: when run on a carry with a leaf that is not floating point.
+
     References: Appleyard et al. 2016, "Optimizing performance of recurrent neural networks on
     GPUs" (weight gradients after the loop); Blondel et al. 2022, "Efficient and modular implicit
     differentiation".
