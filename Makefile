@@ -51,7 +51,7 @@ $(VENV)/.python$(PYTHON_VERSION):
 	@touch $@
 
 PACKAGES_demo = -e '.[plot]'
-PACKAGES_test = -e '.[data,plot]' --group dev --group oracle
+PACKAGES_test = -e '.[data,text,plot,tensorboard,export,sweep]' --group dev --group oracle
 
 $(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS) $(VENV)/.python$(PYTHON_VERSION)
 	@echo "installing into $(VENV): some minutes the first time"
@@ -63,7 +63,7 @@ PINS := .venv-pins$(PYTHON_VERSION)
 constraints: ## write constraints/ again for PYTHON, with the newest versions
 	$(PYTHON) -m venv --clear $(PINS)
 	$(PINS)/bin/python -m pip install -q -U pip
-	$(PINS)/bin/python -m pip install -q -e '.[data,text,metrics,plot,tensorboard,export]' --group dev --group oracle
+	$(PINS)/bin/python -m pip install -q -e '.[data,text,metrics,plot,tensorboard,export,sweep]' --group dev --group oracle
 	echo '# Python $(PYTHON_VERSION), Linux x86-64. Written by: make PYTHON=python$(PYTHON_VERSION) constraints' > $(PINS)/pins.txt
 	$(PINS)/bin/python -m pip freeze --all --exclude-editable --exclude setuptools --exclude wheel >> $(PINS)/pins.txt
 	sed -E 's/\+.*//' $(PINS)/pins.txt > constraints/py$(subst .,,$(PYTHON_VERSION)).txt

@@ -1,16 +1,26 @@
 """What every experiment shares: its flags, and what is made from them."""
 
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import optax
 from absl import flags
 
 from rnnlab.cells import CELLS
 from rnnlab.core.cell import Cell
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig
+from rnnlab.training.compilation import enable_compilation_cache
+from rnnlab.training.optimizers import (
+    AVERAGES,
+    OPTIMIZERS,
+    SCHEDULES,
+    make_optimizer,
+    make_schedule,
+)
 from rnnlab.training.run import RunDirectory
 
 UNRECORDED = {"help", "resume", "dry_run"}
@@ -36,13 +46,26 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
         default = defaults.get(name, default)
         flags.DEFINE_enum(name, default, list(known), help_text, flag_values=values)
 
-    integer, positive = flags.DEFINE_integer, {"lower_bound": 1}
+    integer, number, positive = flags.DEFINE_integer, flags.DEFINE_float, {"lower_bound": 1}
     define(flags.DEFINE_bool, "help", False, "Prints the flags and stops.")
     define(flags.DEFINE_string, "workdir", None, "Run directory.")
     define(integer, "seed", 0, "Of initialisation and of all randomness.")
     define(integer, "steps", None, "Updates.", **positive)
     define(integer, "batch_size", None, "Rows of a batch, over all devices.", **positive)
-    define(flags.DEFINE_float, "learning_rate", None, "The highest of the schedule.", 0.0)
+    define(integer, "microbatches", 1, "Parts of a batch, one after another.", **positive)
+    define(number, "learning_rate", None, "The highest of the schedule.", 0.0)
+    enum("schedule", "cosine", SCHEDULES, "How the learning rate falls.")
+    define(integer, "warmup_steps", 0, "Steps over which the learning rate rises.", 0)
+    define(integer, "decay_steps", 0, "Step at which it has fallen to 1 %; 0: never.", 0)
+    enum("optimizer", "adamw", OPTIMIZERS, "Of optax.")
+    define(flags.DEFINE_string, "optimizer_options", "{}", 'JSON, such as {"momentum": 0.9}.')
+    define(number, "clip_norm", 1.0, "Largest global norm of the gradients; 0: any.", 0.0)
+    define(number, "clip_value", 0.0, "Largest size of one gradient; 0: any.", 0.0)
+    define(number, "weight_decay", 0.0, "Of kernels, not of biases and norms.", 0.0)
+    enum("average", "none", AVERAGES, "Which average of the weights is evaluated.")
+    define(number, "average_decay", 0.999, "Of ema.", 0.0, 1.0)
+    define(integer, "average_patience", 5, "Of nt_asgd: evaluations.", **positive)
+    define(integer, "patience", 0, "Evaluations without improvement; 0: never stops early.", 0)
     enum("cell", "lstm", CELLS, "Recurrent cell.")
     define(integer, "features", None, "Features of a layer.", **positive)
     define(integer, "layers", 1, "Layers.", **positive)
@@ -56,11 +79,15 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     enum("resume", "auto", ("auto", "never", "must"), "Whether to go on with the run in workdir.")
     define(flags.DEFINE_bool, "dry_run", False, "Builds all, compiles a step, writes nothing.")
     define(flags.DEFINE_string, "mesh", "", "data:N splits batches over N local devices.")
+    define(flags.DEFINE_bool, "profile", False, "Traces a few steps into WORKDIR/profile.")
+    define(flags.DEFINE_bool, "tensorboard", False, "Writes WORKDIR/tensorboard as well.")
     return values
 
 
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     """Parses a command line; unknown flags and stray arguments end the program.
+
+    What is compiled from here on is kept in the user's cache, for the next start.
 
     Args:
       values: what `define_shared_flags` returned.
@@ -77,6 +104,7 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if rest:
         stray = " ".join(rest)
         sys.exit(f"error: expected flags only (--name=value), got {stray!r}. --help lists them.")
+    enable_compilation_cache()
 
 
 def parse_with_run(values: flags.FlagValues, arguments: Sequence[str]) -> None:
@@ -100,6 +128,29 @@ def _text(value: Any) -> str:
 def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
     """`--layers` cells of kind `--cell` with `--features`."""
     return (CELLS[values.cell](values.features),) * values.layers
+
+
+def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:
+    """The optimizer, schedule, clipping and averaging of the flags."""
+    try:
+        options = json.loads(values.optimizer_options)
+    except json.JSONDecodeError as error:
+        sys.exit(f"error: --optimizer_options: expected a JSON object ({error}).")
+    if 0 < values.decay_steps < values.steps:
+        print(f"note: the learning rate stays at 1 % from --decay_steps={values.decay_steps} on")
+    return make_optimizer(
+        values.optimizer,
+        make_schedule(
+            values.schedule, values.learning_rate, values.warmup_steps, values.decay_steps
+        ),
+        clip_norm=values.clip_norm,
+        clip_value=values.clip_value,
+        weight_decay=values.weight_decay,
+        average=values.average,
+        average_decay=values.average_decay,
+        average_patience=values.average_patience,
+        options=options,
+    )
 
 
 def fit_config(

@@ -22,10 +22,8 @@ from experiments import common
 from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
 from rnnlab.models import LanguageModel, generate
 from rnnlab.strategies import STRATEGIES
-from rnnlab.training import FitConfig, Ratio, Task, fit, load_best
-from rnnlab.training.optimizers import adamw, warmup_cosine
-from rnnlab.training.run import RunDirectory, identity
-from rnnlab.training.steps import make_evaluate
+from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
+from rnnlab.training.run import RunDirectory
 
 FLAGS = common.define_shared_flags(
     {
@@ -35,6 +33,8 @@ FLAGS = common.define_shared_flags(
         "learning_rate": 4e-3,
         "features": 256,
         "eval_every": 250,
+        "warmup_steps": 100,
+        "decay_steps": 1000,
     }
 )
 SAMPLING = ("mode", "prompt", "length", "temperature", "top_k")  # not part of what a run is
@@ -61,11 +61,6 @@ def _define_flags() -> None:
     integer("embedding_features", 64, "Features of the embedding.", 1)
     boolean("tied", False, "Whether the output kernel is the transposed embedding.")
     number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
-    number("clip_norm", 1.0, "Largest global norm of the gradients; 0: no clipping.", 0.0)
-    number("weight_decay", 0.0, "AdamW's, biases excepted.", 0.0)
-    integer("warmup_steps", 100, "Steps over which the learning rate rises.", 0)
-    integer("decay_steps", 1000, "Step at which the learning rate has fallen to 1 %; 0: never.", 0)
-    integer("patience", 0, "Evaluations without improvement before stopping; 0: never stops.", 0)
     flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
     integer("length", 500, "Characters of a sample.", 1)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
@@ -119,11 +114,10 @@ def build_task(
 
     train = vocabulary.encode(splits["train"])
     streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
-    schedule = warmup_cosine(FLAGS.learning_rate, FLAGS.warmup_steps, FLAGS.decay_steps)
     return Task(
         init=model.init,
         loss=loss,
-        optimizer=adamw(schedule, clip_norm=FLAGS.clip_norm, weight_decay=FLAGS.weight_decay),
+        optimizer=common.build_optimizer(FLAGS),
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
         initial_state=model.initial_carry,
@@ -170,8 +164,6 @@ def report(metrics: dict[str, dict[str, float]], step: int) -> None:
 
 def train() -> None:
     """Trains or resumes, then scores and samples the best checkpoint."""
-    if 0 < FLAGS.decay_steps < FLAGS.steps:
-        print(f"note: the learning rate stays at 1 % from --decay_steps={FLAGS.decay_steps} on")
     model, vocabulary, task, config = setup()
     result = fit(task, config)
     if result is None:  # a dry run
@@ -187,10 +179,7 @@ def train() -> None:
 def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
-    expected = identity(config.flags, config.data, task.assets)
-    params, step = load_best(task.init, config.workdir, expected)
-    score = make_evaluate(task, config.dtype)
-    report({name: score(params, batches()) for name, batches in task.eval_batches.items()}, step)
+    report(*score_best(task, config))
 
 
 def generate_text() -> None:

@@ -1,19 +1,56 @@
-"""Data sets (`registry`, `text`), vocabularies and batches (`streams`)."""
+"""Data sets (`registry`, `text`), tokenizers, padding, packing and batches."""
 
-from rnnlab.data.registry import DATASETS, DataFile, Dataset, read_file
+from rnnlab.data.archives import extract, read_members
+from rnnlab.data.batches import Batch, Batches, Rows, stack_examples
+from rnnlab.data.buckets import BucketBatches, bucket_boundaries
+from rnnlab.data.normaliser import Normaliser, Splits, split_series
+from rnnlab.data.packing import Packed, PackedTokens, pack, pack_tokens, unpack
+from rnnlab.data.padding import Padded, pad
+from rnnlab.data.readers import READERS, read_records
+from rnnlab.data.registry import DATASETS, DataFile, Dataset, find_file, read_file
 from rnnlab.data.streams import Streams, Window
+from rnnlab.data.synthetic import control_charts
 from rnnlab.data.text import CORPORA, Corpus, load_corpus
-from rnnlab.data.vocabulary import CharacterVocabulary
+from rnnlab.data.tokenizers import SentencePiece, Tokenizer, normalise, tokenizer_from_json
+from rnnlab.data.vocabulary import SPECIALS, CharacterVocabulary, WordVocabulary
 
 __all__ = [
     "CORPORA",
     "DATASETS",
+    "READERS",
+    "SPECIALS",
+    "Batch",
+    "Batches",
+    "BucketBatches",
     "CharacterVocabulary",
     "Corpus",
     "DataFile",
     "Dataset",
+    "Normaliser",
+    "Packed",
+    "PackedTokens",
+    "Padded",
+    "Rows",
+    "SentencePiece",
+    "Splits",
     "Streams",
+    "Tokenizer",
     "Window",
+    "WordVocabulary",
+    "bucket_boundaries",
+    "control_charts",
+    "extract",
+    "find_file",
     "load_corpus",
+    "normalise",
+    "pack",
+    "pack_tokens",
+    "pad",
     "read_file",
+    "read_members",
+    "read_records",
+    "split_series",
+    "stack_examples",
+    "tokenizer_from_json",
+    "unpack",
 ]

@@ -1,18 +1,20 @@
 """Which data sets there are, where their files come from, and how to find them on this machine.
 
-A file is looked for as `FOLDER/NAME`, then `FOLDER/NAME.gz`, in `--data_dir`, then in
-`$RNNLAB_DATA`, then in the user's cache; what is nowhere is downloaded into the first of these.
-Whatever the source, its bytes are verified before anybody sees them.
+The entries are data, in `datasets.toml`. A file is looked for as `FOLDER/NAME`, then
+`FOLDER/NAME.gz`, in `--data_dir`, then in `$RNNLAB_DATA`, then in the user's cache; what is nowhere
+is downloaded into the first of these. Whatever the source, its bytes are verified before anybody
+sees them.
 """
 
 import dataclasses
-import gzip
-import hashlib
+import importlib.resources
 import os
 import pathlib
-import tempfile
-import zlib
+import tomllib
 from collections.abc import Mapping
+
+from rnnlab.cache import user_cache
+from rnnlab.data.download import download, read_verified
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +24,19 @@ class DataFile:
     Attributes:
       name: file name, without the `.gz` it may be stored with.
       sha256: of its content, after gunzip.
-      url: where it can be downloaded, at a fixed commit; None where it was made by hand.
+      url: where it can be downloaded, at a fixed commit; None where it was made by hand. What a
+        `url` that ends in `.gz` gives is stored as it comes, as `NAME.gz`.
       made: how it was made, where there is no URL.
+      format: which of `rnnlab.data.readers.READERS` reads it.
+      records: how many records that reader finds.
     """
 
     name: str
     sha256: str
     url: str | None = None
     made: str = ""
+    format: str = ""
+    records: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Dataset:
       licence: of the data, not of our code.
       citation: whom to cite.
       files: every file it needs.
+      title: what it is, in a line.
     """
 
     name: str
@@ -49,6 +57,7 @@ class Dataset:
     licence: str
     citation: str
     files: tuple[DataFile, ...]
+    title: str = ""
 
     def file(self, name: str) -> DataFile:
         """The file called `name`."""
@@ -59,23 +68,18 @@ class Dataset:
         raise ValueError(f"data set {self.name!r} has no file {name!r}; it has {known}.")
 
 
-_TINY_SHAKESPEARE = Dataset(
-    name="tiny_shakespeare",
-    folder="tinyshakespeare",
-    licence="public domain (the source repository states none for the text)",
-    citation="Karpathy, The Unreasonable Effectiveness of Recurrent Neural Networks, 2015",
-    files=(
-        DataFile(
-            name="input.txt",
-            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-            url="https://raw.githubusercontent.com/karpathy/char-rnn/"
-            "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/input.txt",
-        ),
-    ),
-)
+def parse_registry(content: str) -> dict[str, Dataset]:
+    """Flag name -> entry, of a TOML text in the form of `datasets.toml`."""
+    return {
+        name: Dataset(name, **entry | {"files": tuple(DataFile(**f) for f in entry["files"])})
+        for name, entry in tomllib.loads(content).items()
+    }
 
-DATASETS: Mapping[str, Dataset] = {entry.name: entry for entry in (_TINY_SHAKESPEARE,)}
-"""Flag name -> entry. Adding a data set is one line here and one loader."""
+
+DATASETS: Mapping[str, Dataset] = parse_registry(
+    importlib.resources.files("rnnlab.data").joinpath("datasets.toml").read_text("utf-8")
+)
+"""Flag name -> entry. Adding a data set is one table in `datasets.toml`."""
 
 
 def read_file(dataset: Dataset, name: str, data_dir: str | None = None) -> bytes:
@@ -94,67 +98,62 @@ def read_file(dataset: Dataset, name: str, data_dir: str | None = None) -> bytes
       FileNotFoundError: a file that is nowhere and cannot be downloaded, or no such `data_dir`.
     """
     file = dataset.file(name)
-    roots = search_path(data_dir)
-    for root in roots:
+    path = find_file(dataset, name, data_dir)
+    if path is not None:
+        return read_verified(path, file.sha256)
+    if file.url is None:
+        reason = f"it has no URL ({file.made})" if file.made else "it has no URL"
+        raise FileNotFoundError(_missing(dataset, file, data_dir, reason))
+    suffix = ".gz" if file.url.endswith(".gz") and not name.endswith(".gz") else ""
+    target = search_path(data_dir)[0] / dataset.folder / (name + suffix)
+    try:
+        return download(file.url, target, file.sha256)
+    except (OSError, ModuleNotFoundError) as error:
+        raise FileNotFoundError(_missing(dataset, file, data_dir, str(error))) from error
+
+
+def find_file(dataset: Dataset, name: str, data_dir: str | None = None) -> pathlib.Path | None:
+    """Where a file lies on this machine, plain or gzipped; None if it is nowhere.
+
+    Args:
+      dataset: an entry of `DATASETS`.
+      name: one of its files.
+      data_dir: where to look first.
+
+    Raises:
+      ValueError: a name that is not one of its files.
+      FileNotFoundError: no such `data_dir`.
+    """
+    dataset.file(name)
+    for root in search_path(data_dir):
         for path in (root / dataset.folder / name, root / dataset.folder / (name + ".gz")):
             if path.is_file():
-                return _verified(path, file)
-    if file.url is None:
-        raise FileNotFoundError(_missing(dataset, file, roots, file.made or "it has no URL"))
-    return _download(dataset, file, roots)
+                return path
+    return None
+
+
+def get(dataset: Dataset, data_dir: str | None = None) -> list[pathlib.Path]:
+    """Where the files of a data set lie, each verified, and downloaded where it is missing.
+
+    Raises as `read_file` does, at the first file that cannot be had.
+    """
+    paths = []
+    for file in dataset.files:
+        read_file(dataset, file.name, data_dir)
+        paths.append(find_file(dataset, file.name, data_dir))
+    return paths
 
 
 def search_path(data_dir: str | None = None) -> list[pathlib.Path]:
     """The directories a file is looked for in, in order; `data_dir` has to exist."""
     if data_dir and not pathlib.Path(data_dir).expanduser().is_dir():
         raise FileNotFoundError(f"data_dir: expected an existing directory, got {data_dir!r}.")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rnnlab"
     given = [data_dir, os.environ.get("RNNLAB_DATA")]
-    return [*(pathlib.Path(root).expanduser() for root in given if root), cache]
+    return [*(pathlib.Path(root).expanduser() for root in given if root), user_cache()]
 
 
-def _verified(path: pathlib.Path, file: DataFile, source: str = "") -> bytes:
-    """The content of `path`, or an error that names both hashes."""
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: not a whole gzip file ({error}). Remove it.") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != file.sha256:
-        raise ValueError(
-            f"{source or path}: expected content with SHA-256 {file.sha256}, got {digest}"
-            f" ({len(content)} bytes). "
-            + ("The download was removed." if source else "Remove the file to fetch it again.")
-        )
-    return content
-
-
-def _download(dataset: Dataset, file: DataFile, roots: list[pathlib.Path]) -> bytes:
-    """Downloads into the first root: into a temporary file, verified, then moved into place."""
-    try:
-        import pooch  # an optional extra, and slow to import
-    except ModuleNotFoundError as error:
-        reason = "downloading needs pooch: pip install 'rnnlab[data]'"
-        raise FileNotFoundError(_missing(dataset, file, roots, reason)) from error
-    url = str(file.url)
-    target = roots[0] / dataset.folder / file.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        partial = pathlib.Path(scratch) / file.name
-        try:
-            pooch.HTTPDownloader(timeout=60)(url, str(partial), None)
-        except (OSError, ValueError) as error:  # what requests and urllib3 raise
-            reason = f"{url} could not be downloaded ({error})"
-            raise FileNotFoundError(_missing(dataset, file, roots, reason)) from error
-        content = _verified(partial, file, source=url)
-        os.replace(partial, target)
-    return content
-
-
-def _missing(dataset: Dataset, file: DataFile, roots: list[pathlib.Path], reason: str) -> str:
-    looked = ", ".join(str(root / dataset.folder) for root in roots)
+def _missing(dataset: Dataset, file: DataFile, data_dir: str | None, reason: str) -> str:
+    looked = ", ".join(str(root / dataset.folder) for root in search_path(data_dir))
     return (
         f"{dataset.name}: expected {file.name} or {file.name}.gz in one of {looked}; found none,"
         f" and {reason}. Put the file there, or name its parent with --data_dir or $RNNLAB_DATA."

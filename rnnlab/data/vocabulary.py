@@ -1,9 +1,23 @@
-"""Character vocabularies."""
+"""Vocabularies of characters and of words.
 
+Where there are special tokens, they come first, in the order of `SPECIALS`.
+"""
+
+import collections
 import dataclasses
 import json
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
+
+from rnnlab.data.checks import check_count
+
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+"""Padding, the unknown, and the beginning and the end of a sequence."""
+
+PAD, UNK, BOS, EOS = range(len(SPECIALS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,6 +26,8 @@ class CharacterVocabulary:
 
     Attributes:
       characters: distinct, in the order of their code points.
+      specials: whether the tokens of `SPECIALS` come before those of the characters. Then an
+        unknown character is `<unk>`; if not, it is an error.
 
     Example:
         >>> vocabulary = CharacterVocabulary.from_text("hello")
@@ -24,6 +40,7 @@ class CharacterVocabulary:
     """
 
     characters: str
+    specials: bool = False
 
     def __post_init__(self):
         if list(self.characters) != sorted(set(self.characters)) or not self.characters:
@@ -33,37 +50,179 @@ class CharacterVocabulary:
             )
 
     @classmethod
-    def from_text(cls, *texts: str) -> "CharacterVocabulary":
+    def from_text(cls, *texts: str, specials: bool = False) -> "CharacterVocabulary":
         """The vocabulary of every character in `texts`."""
-        return cls("".join(sorted(set().union(*texts))))
+        return cls("".join(sorted(set().union(*texts))), specials)
 
     @classmethod
     def from_json(cls, content: str) -> "CharacterVocabulary":
         """Reads what `to_json` wrote."""
-        return cls(json.loads(content)["characters"])
+        fields = json.loads(content)
+        return cls(fields["characters"], fields.get("specials", False))
 
     def to_json(self) -> str:
         """The vocabulary as a JSON object, to be saved with a run."""
-        return json.dumps({"characters": self.characters}) + "\n"
+        fields = {"kind": "characters", **dataclasses.asdict(self)}
+        return json.dumps(fields) + "\n"
 
     def __len__(self) -> int:
-        return len(self.characters)
+        return self._first + len(self.characters)
+
+    @property
+    def _first(self) -> int:
+        return len(SPECIALS) if self.specials else 0
 
     def encode(self, text: str) -> np.ndarray:
         """The tokens of `text`, int32 `[len(text)]`; a ValueError names an unknown character."""
         known, points = _code_points(self.characters), _code_points(text)
-        tokens = np.minimum(np.searchsorted(known, points), len(known) - 1)
-        unknown = np.flatnonzero(known[tokens] != points)
-        if unknown.size:
+        places = np.minimum(np.searchsorted(known, points), len(known) - 1)
+        unknown = known[places] != points
+        if unknown.any() and not self.specials:
+            position = int(unknown.argmax())
             raise ValueError(
-                f"character {text[unknown[0]]!r} at position {unknown[0]} is not among the"
+                f"character {text[position]!r} at position {position} is not among the"
                 f" {len(self)} of the vocabulary: {self.characters!r}."
             )
-        return tokens.astype(np.int32)
+        return np.where(unknown, UNK, places + self._first).astype(np.int32)
 
-    def decode(self, tokens) -> str:
-        """The text of `tokens`, a sequence of integers."""
-        return "".join(self.characters[token] for token in tokens)
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+        """The text of `tokens`; `<unk>` is U+FFFD, the other special tokens are left out."""
+        tokens = check_tokens(tokens, len(self)).tolist()
+        return "".join(self._pieces[token] for token in tokens)
+
+    @cached_property
+    def _pieces(self) -> tuple[str, ...]:
+        specials = tuple("\ufffd" if special == "<unk>" else "" for special in SPECIALS)
+        return (specials if self.specials else ()) + tuple(self.characters)
+
+
+@dataclasses.dataclass(frozen=True)
+class WordVocabulary:
+    """The words a model knows: the special tokens, then the words, the most frequent first.
+
+    A special token that stands in a text, such as the `<unk>` of prepared corpora, is that token.
+
+    Attributes:
+      words: distinct and not special.
+      pattern: regular expression of a word; what is between words is lost.
+
+    Example:
+        >>> vocabulary = WordVocabulary.from_text("the cat and the dog")
+        >>> vocabulary.words
+        ('the', 'and', 'cat', 'dog')
+        >>> vocabulary.encode("the bird")
+        array([4, 1], dtype=int32)
+        >>> vocabulary.decode([4, 6, 3])
+        'the cat'
+    """
+
+    words: tuple[str, ...]
+    pattern: str = r"\S+"
+
+    def __post_init__(self):
+        if len(set(self.words) | set(SPECIALS)) != len(self):
+            raise ValueError("words: expected distinct words, none of them special.")
+        _ = self._find  # compiles the pattern now, so that a broken one is refused here
+
+    @classmethod
+    def from_text(
+        cls,
+        *texts: str,
+        max_size: int | None = None,
+        min_count: int = 1,
+        pattern: str = r"\S+",
+    ) -> "WordVocabulary":
+        """The vocabulary of the words in `texts`.
+
+        Args:
+          *texts: where to count; the training split alone.
+          max_size: keeps the most frequent words, so that there are at most so many tokens, the
+            special ones included.
+          min_count: leaves out words that are less frequent.
+          pattern: regular expression of a word.
+
+        Returns:
+          The vocabulary; words of one frequency are in the order of their code points.
+        """
+        check_count("min_count", min_count)
+        find = cls((), pattern)._find
+        counts = collections.Counter(word for text in texts for word in find(text))
+        kept = [w for w, count in counts.items() if count >= min_count and w not in SPECIALS]
+        kept.sort(key=lambda word: (-counts[word], word))
+        if max_size is not None:
+            check_count("max_size", max_size, least=len(SPECIALS))
+            kept = kept[: max_size - len(SPECIALS)]
+        return cls(tuple(kept), pattern)
+
+    @classmethod
+    def from_json(cls, content: str) -> "WordVocabulary":
+        """Reads what `to_json` wrote."""
+        fields = json.loads(content)
+        return cls(tuple(fields["words"]), fields["pattern"])
+
+    def to_json(self) -> str:
+        """The vocabulary as a JSON object, to be saved with a run."""
+        return json.dumps({"kind": "words", **dataclasses.asdict(self)}) + "\n"
+
+    def __len__(self) -> int:
+        return len(SPECIALS) + len(self.words)
+
+    @cached_property
+    def _find(self) -> Callable[[str], list[str]]:
+        try:
+            pattern = re.compile(self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern: expected a regular expression, got {error}.") from error
+        if pattern.groups:
+            raise ValueError(
+                f"pattern: expected no capturing group, got {self.pattern!r}. Write (?:...)."
+            )
+        return pattern.findall
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        return {word: token for token, word in enumerate(SPECIALS + self.words)}
+
+    def encode(self, text: str) -> np.ndarray:
+        """The tokens of the words of `text`, int32 `[N]`; an unknown word is `<unk>`."""
+        return np.array([self._tokens.get(word, UNK) for word in self._find(text)], np.int32)
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+        """The words of `tokens` with spaces between; of the special tokens, only `<unk>`."""
+        words = SPECIALS + self.words
+        tokens = check_tokens(tokens, len(self)).tolist()
+        return " ".join(words[token] for token in tokens if token not in (PAD, BOS, EOS))
+
+    def encode_lines(self, text: str) -> np.ndarray:
+        """As `encode`, with `<eos>` after every line, empty ones too: for language models."""
+        lines = text.removesuffix("\n").split("\n") if text else []
+        end = np.array([EOS], np.int32)
+        parts = [part for line in lines for part in (self.encode(line), end)]
+        return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def decode_lines(self, tokens: Sequence[int] | np.ndarray) -> str:
+        """The text of `tokens`, with a line end for every `<eos>`."""
+        tokens = check_tokens(tokens, len(self))
+        lines = np.split(tokens, np.flatnonzero(tokens == EOS) + 1)
+        return "\n".join(self.decode(line) for line in lines)
+
+
+def check_tokens(tokens: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+    """Tokens as an array `[N]`, refused where they are not those of a vocabulary of `size`."""
+    array = np.asarray(tokens)
+    if array.shape == (0,):
+        return array.astype(np.int32)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"tokens: expected integers, got {array.dtype}.")
+    if array.ndim != 1:
+        raise ValueError(f"tokens: expected one axis [N], got shape {array.shape}.")
+    bad = (array < 0) | (array >= size)
+    if bad.any():
+        raise ValueError(
+            f"tokens: expected 0 to {size - 1}, those of the vocabulary, got {array[bad][0]} at"
+            f" position {bad.argmax()}."
+        )
+    return array
 
 
 def _code_points(text: str) -> np.ndarray:

@@ -99,6 +99,7 @@ class LanguageModel:
         carry: tuple[PyTree, ...],
         *,
         start: Array | None = None,
+        reset: Array | None = None,
         key: Key | None = None,
     ) -> tuple[tuple[PyTree, ...], Array]:
         """Reads a window of tokens.
@@ -108,6 +109,7 @@ class LanguageModel:
           tokens: int `[T, B]`.
           carry: what `initial_carry` or the window before returned.
           start: bool `[B]`, True where a new text starts, so the carry starts anew.
+          reset: bool `[T, B]`, True where one starts within the window, as in packed rows.
           key: consumed by dropout; None evaluates, without dropout.
 
         Returns:
@@ -121,6 +123,7 @@ class LanguageModel:
             params.cells,
             xs,
             carry,
+            reset=reset,
             strategy=self.strategy,
             dropout=self.dropout,
             key=keys[1],

@@ -1,13 +1,17 @@
 """Checkpoints, and the only module that knows orbax.
 
-A checkpoint holds three items: `params`, `training` (whatever else training needs, a tree of
-arrays) and `meta` (a JSON object). Writing is atomic: a checkpoint is there as a whole or not.
+A checkpoint holds four items: `params`, `training` (whatever else training needs, a tree of
+arrays), `meta` (a JSON object) and `digests`, one of every leaf: orbax restores most flipped bits
+without a word, this module does not. Writing is atomic: a checkpoint is there as a whole or not.
 Trees are stored in a list of one, for orbax takes no bare array.
 """
 
+import hashlib
 import pathlib
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rnnlab.training.task import PyTree
@@ -30,12 +34,11 @@ class Checkpoints:
         self._directory, self._keep = directory, keep
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
-            item_names=("params", "training", "meta"),
+            item_names=("params", "training", "meta", "digests"),
             options=ocp.CheckpointManagerOptions(
                 enable_async_checkpointing=False,  # a save has happened when it returns
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
-                read_only=read_only,
             ),
         )
 
@@ -57,12 +60,14 @@ class Checkpoints:
         self, step: int, params: PyTree, training: PyTree, meta: dict[str, Any], best: int | None
     ) -> None:
         """Saves `step`, then deletes all but the newest ones and the `best` one."""
+        digests = {"params": _digests(params), "training": _digests(training)}
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave([params]),
                 training=ocp.args.StandardSave([training]),
                 meta=ocp.args.JsonSave(meta),
+                digests=ocp.args.JsonSave(digests),
             ),
         )
         for old in self.steps()[: -self._keep]:
@@ -71,21 +76,80 @@ class Checkpoints:
 
     def restore(self, step: int, params: PyTree, training: PyTree) -> tuple[PyTree, PyTree]:
         """`params` and `training` of a step, shaped and placed like the trees given."""
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore([params]),
-                training=ocp.args.StandardRestore([training]),
-            ),
-        )
-        return restored["params"][0], restored["training"][0]
+        restored = self._restore(step, params=[params], training=[training])
+        return restored["params"], restored["training"]
 
     def restore_params(self, step: int, params: PyTree) -> PyTree:
         """`params` of a step alone, shaped and placed like the tree given."""
-        args = ocp.args.Composite(params=ocp.args.StandardRestore([params]))
-        return self._manager.restore(step, args=args)["params"][0]
+        return self._restore(step, params=[params])["params"]
+
+    def restore_raw(self, step: int) -> dict[str, PyTree]:
+        """Both trees of a step as nested dictionaries and lists of numpy arrays."""
+        return jax.device_get(self._restore(step, params=None, training=None))
+
+    def verify(self, step: int) -> list[str]:
+        """What is wrong with a step; nothing where it can be restored to the bit."""
+        try:
+            restored = self.restore_raw(step)
+        except Exception as error:  # whatever is wrong with the files
+            return [f"{type(error).__name__}: {error}"]
+        return [
+            f"{item}.{name}: not finite"
+            for item, tree in restored.items()
+            for name, leaf in named_leaves(tree)
+            # the state of an optimizer may begin at infinity, parameters may not
+            if item == "params" and not np.all(np.isfinite(np.asarray(leaf, np.float64)))
+        ]
+
+    def _restore(self, step: int, **targets: PyTree | None) -> dict[str, PyTree]:
+        """The items named, checked against their digests; a target of None is any tree."""
+        args = {
+            item: ocp.args.StandardRestore(target, fallback_sharding=_one_device())
+            if target is None
+            else ocp.args.StandardRestore(target)
+            for item, target in targets.items()
+        }
+        restored = self._manager.restore(step, args=ocp.args.Composite(**args))
+        saved, trees = self._read_json(step, "digests"), {}
+        for item in targets:
+            trees[item] = restored[item][0]
+            found = _digests(trees[item])
+            bad = [name for name in saved[item] | found if saved[item].get(name) != found.get(name)]
+            if bad:
+                raise ValueError(
+                    f"{self._directory / str(step)}: expected the {item} that were saved, but these"
+                    f" leaves have changed since: {', '.join(bad)}. Remove this checkpoint, and an"
+                    f" older one is used."
+                )
+        return trees
 
     def meta(self, step: int) -> dict[str, Any]:
         """The JSON object of a step."""
-        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=args)["meta"]
+        return self._read_json(step, "meta")
+
+    def _read_json(self, step: int, item: str) -> dict[str, Any]:
+        args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
+        return self._manager.restore(step, args=args)[item]
+
+
+def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves of a tree with their paths, such as `cells.0.kernel`."""
+    return [
+        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    ]
+
+
+def _digests(tree: PyTree) -> dict[str, str]:
+    """Path -> SHA-256 of the dtype, shape and bytes of a leaf."""
+    return {name: _digest(np.asarray(leaf)) for name, leaf in named_leaves(jax.device_get(tree))}
+
+
+def _digest(leaf: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{leaf.dtype} {leaf.shape} ".encode())
+    digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _one_device() -> jax.sharding.SingleDeviceSharding:
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -6,6 +6,8 @@ from typing import Any
 
 from rnnlab.training.task import PyTree
 
+COUNTS = ("steps", "batch_size", "microbatches", "log_every", "eval_every", "save_every", "keep")
+
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
@@ -15,6 +17,8 @@ class FitConfig:
       workdir: the run directory.
       steps: updates.
       batch_size: rows of a batch, over all devices.
+      microbatches: parts that a batch is worked off in, one after another, to save memory; the
+        update is that of the whole batch.
       seed: of initialisation and of whatever is random in a step.
       dtype: "float32", or "bfloat16" for bf16 compute with float32 master weights.
       log_every: steps between lines of the training loss.
@@ -25,6 +29,8 @@ class FitConfig:
       resume: "auto" goes on where there is a checkpoint, "must" insists, "never" refuses.
       dry_run: builds everything, compiles one step, and writes nothing.
       mesh: "data:N" for N local devices.
+      profile: whether a few of the first steps are traced by jax's profiler.
+      tensorboard: whether the metrics are also written for TensorBoard.
       flags: name -> value of what defines the run, for `flags.txt`, compared on resume.
       data: name -> SHA-256 of what it is trained on, compared on resume.
     """
@@ -32,6 +38,7 @@ class FitConfig:
     workdir: str
     steps: int
     batch_size: int
+    microbatches: int = 1
     seed: int = 0
     dtype: str = "float32"
     log_every: int = 100
@@ -42,13 +49,20 @@ class FitConfig:
     resume: str = "auto"
     dry_run: bool = False
     mesh: str = ""
+    profile: bool = False
+    tensorboard: bool = False
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "eval_every", "save_every", "keep"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}.")
+        if self.batch_size % self.microbatches:
+            raise ValueError(
+                f"batch_size: expected a multiple of the {self.microbatches} microbatches, got"
+                f" {self.batch_size}."
+            )
         for name, known in (
             ("dtype", ("float32", "bfloat16")),
             ("resume", ("auto", "never", "must")),

@@ -8,11 +8,11 @@ import jax
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.config import FitConfig, FitResult
-from rnnlab.training.loop import Loop, timed_compile
-from rnnlab.training.mesh import batch_sharding, data_mesh, like, replicated
-from rnnlab.training.run import RunDirectory, check_identity
-from rnnlab.training.steps import initial_train_state
+from rnnlab.training.loop import Loop
+from rnnlab.training.mesh import data_mesh, like, replicated
+from rnnlab.training.run import RunDirectory, check_identity, identity
 from rnnlab.training.task import PyTree, Task
+from rnnlab.training.trainer import Trainer
 
 
 def fit(task: Task, config: FitConfig) -> FitResult | None:
@@ -32,18 +32,30 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
       ValueError: a configuration that cannot run, or a run made with other flags or data.
       FileNotFoundError: `resume="must"` and no checkpoint.
       FloatingPointError: a loss or gradient norm that is not finite.
+      SystemExit: 75 after a SIGTERM or SIGINT: saved, and the same call goes on.
     """
-    mesh = data_mesh(config.mesh, config.batch_size)
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
-    train = initial_train_state(task, init_key, config.batch_size, mesh)
-    print(log.summary(train.params), flush=True)
+    trainer = Trainer(task, config)
+    print(log.summary(trainer.state.params), flush=True)
     if config.dry_run:
-        batch = jax.device_put(next(task.train_batches(0)), batch_sharding(mesh))
-        timed_compile(task, config, step_key, train, batch, mesh, print)
+        seconds = trainer.compile(next(iter(task.train_batches(0))))
+        print(f"compiled in {seconds:.1f} s", flush=True)
         return None
     run = RunDirectory(config.workdir)
     with Checkpoints(run.checkpoints, config.keep) as checkpoints, log.Console(config.steps) as out:
-        return Loop(task, config, run, checkpoints, out, train, step_key, mesh).run()
+        return Loop(task, config, run, checkpoints, out, trainer).run()
+
+
+def score_best(task: Task, config: FitConfig) -> tuple[dict[str, dict[str, float]], int]:
+    """Scores the best parameters of a finished or a running run again: set -> metrics, the step.
+
+    Raises:
+      FileNotFoundError: no run, or none with a checkpoint.
+      ValueError: a run made with other flags, data or assets.
+    """
+    expected = identity(config.flags, config.data, task.assets)
+    params, step = load_best(task.init, config.workdir, expected)
+    evaluate = Trainer(task, config).evaluate
+    return {name: dict(evaluate(params, name, step).metrics) for name in task.eval_batches}, step
 
 
 def load_best(

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -73,9 +74,11 @@ def train_line(
     return " | ".join(parts)
 
 
-def describe(metrics: dict[str, float]) -> str:
+def describe(metrics: Mapping[str, float]) -> str:
     """`loss 2.31 (bpc 3.33, perplexity 10.1)`."""
     others = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "loss")
+    if "loss" not in metrics:
+        return others
     return f"loss {metrics['loss']:.4g}" + (f" ({others})" if others else "")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,39 +13,29 @@ from rnnlab import plot
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.config import FitConfig, FitResult
-from rnnlab.training.mesh import batch_sharding, like
+from rnnlab.training.instruments import Profiler, TensorBoard
+from rnnlab.training.mesh import like
 from rnnlab.training.optimizers import learning_rate_of
 from rnnlab.training.run import RunDirectory, attempt, check_identity, environment, identity
-from rnnlab.training.steps import TrainState, compile_train_step, make_evaluate
+from rnnlab.training.signals import StopRequest
 from rnnlab.training.task import Mean, PyTree, Task
+from rnnlab.training.trainer import Trainer
+
+PREEMPTED = 75
+"""Exit code of a run that was told to stop, saved, and can go on."""
 
 
 @dataclasses.dataclass
 class Progress:
     """What a resumed run has to know besides the train state, as JSON."""
 
+    batches: int = 0  # taken from the stream; as many as steps, without `collect`
     best_step: int | None = None
     best_metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     stale: int = 0  # evaluations since the best one
     evaluated: int = 0  # step of the last evaluation
     window: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # open sums
     metrics_size: int = 0  # bytes of metrics.jsonl
-
-
-def timed_compile(
-    task: Task,
-    config: FitConfig,
-    key: jax.Array,
-    train: TrainState,
-    batch: PyTree,
-    mesh: jax.sharding.Mesh,
-    say: Callable[[str], None],
-) -> Callable:
-    """The compiled train step, and a line that says how long it took."""
-    start = time.perf_counter()
-    compiled = compile_train_step(task, config.dtype, key, train, batch, mesh)
-    say(f"compiled in {time.perf_counter() - start:.1f} s")
-    return compiled
 
 
 class Loop:
@@ -58,41 +48,61 @@ class Loop:
         run: RunDirectory,
         checkpoints: Checkpoints,
         console: log.Console,
-        train: TrainState,
-        key: jax.Array,
-        mesh: jax.sharding.Mesh,
+        trainer: Trainer,
     ):
-        self.task, self.config, self.key, self.mesh = task, config, key, mesh
+        self.task, self.config, self.trainer = task, config, trainer
         self.run_directory, self.checkpoints, self.console = run, checkpoints, console
-        self.train, self.step = train, 0
         self.identity = identity(config.flags, config.data, task.assets)
-        self.evaluate_set = make_evaluate(task, config.dtype)
-        self.train_step: Callable | None = None  # compiled at the first batch
-        self.progress = Progress()
+        self.step, self.progress = 0, Progress()
         self.window = Mean()  # of the training metrics since the last line
         self.timed_steps, self.clock = 0, time.perf_counter()
+        self.board: TensorBoard | None = None
 
     def run(self) -> FitResult:
         self._restore_or_start()
-        batches = self.task.train_batches(self.step)
+        with contextlib.ExitStack() as stack:
+            path = self.run_directory.path
+            if self.config.tensorboard:
+                self.board = stack.enter_context(TensorBoard(path / "tensorboard", self.step))
+            profiler = None
+            if self.config.profile:
+                profiler = stack.enter_context(Profiler(path / "profile"))
+            self._train(stack.enter_context(StopRequest()), profiler)
+            return self._finish()
+
+    def _train(self, stop: StopRequest, profiler: Profiler | None) -> None:
+        batches = iter(self.task.train_batches(self.progress.batches))
         self.clock = time.perf_counter()
         while not self._done():
+            before = self.step
             self._update(next(batches))
-            if self._due(self.config.log_every):
+            if profiler:
+                profiler.step(self.trainer.state.step)
+            if self._passed(self.config.log_every, before):
                 self._log_window()
-            improved = self._due(self.config.eval_every) and self._evaluate()
-            if improved or self._due(self.config.save_every) or self._done():
+            improved = self._passed(self.config.eval_every, before) and self._evaluate()
+            due = self._passed(self.config.save_every, before) or self._done()
+            if improved or due or stop.name:
                 self._save()
-        return self._finish()
+            if stop.name and not self._done():
+                self._leave(stop.name)
 
-    def _due(self, every: int) -> bool:
-        return self.step % every == 0
+    def _passed(self, every: int, before: int) -> bool:
+        """Whether a multiple of `every` was passed since the step `before`."""
+        return self.step // every > before // every
 
     def _stopped_early(self) -> bool:
         return 0 < self.config.patience <= self.progress.stale
 
     def _done(self) -> bool:
         return self.step >= self.config.steps or self._stopped_early()
+
+    def _leave(self, signal_name: str) -> None:
+        self.console.say(
+            f"{signal_name}: saved step {self.step}; the same command goes on from there"
+        )
+        self._write_summary(f"preempted by {signal_name}", finished=False, step=self.step)
+        raise SystemExit(PREEMPTED)
 
     def _restore_or_start(self) -> None:
         latest, resume = self.checkpoints.latest(), self.config.resume
@@ -112,7 +122,7 @@ class Loop:
         run.write_flags(self.config.flags)
         for name, content in self.task.assets.items():
             run.write(name, content)
-        self._write_summary(stop_reason=None)
+        self._write_summary(None, finished=False)
 
     def _restore(self, step: int) -> None:
         meta = self.checkpoints.meta(step)
@@ -122,33 +132,34 @@ class Loop:
                 f"steps: expected at least the {step} that {self.run_directory.path} has done, got"
                 f" {self.config.steps}."
             )
-        rest = self.train._replace(params=())
-        params, rest = self.checkpoints.restore(step, like(self.train.params), like(rest))
-        self.train, self.step = rest._replace(params=params), step
-        self.progress = Progress(**meta["progress"])
+        self.trainer.restore(self.checkpoints, step)
+        self.step, self.progress = step, Progress(**meta["progress"])
         self.window = Mean(self.progress.window)
         self.console.say(f"resumed at step {step}")
 
     def _update(self, batch: PyTree) -> None:
-        batch = jax.device_put(batch, batch_sharding(self.mesh))
-        if self.train_step is None:
-            self.train_step = timed_compile(
-                self.task, self.config, self.key, self.train, batch, self.mesh, self.console.say
-            )
+        if not self.trainer.updates_per_batch:
+            self.console.say(f"compiled in {self.trainer.compile(batch):.1f} s")
             self.clock = time.perf_counter()
-        self.train, metrics = self.train_step(self.train, batch)
-        self.window.add(metrics)
-        self.step += 1
-        self.timed_steps += 1
+        self.window.add(self.trainer.update(batch))
+        self.progress.batches += 1
+        self.step += self.trainer.updates_per_batch
+        self.timed_steps += self.trainer.updates_per_batch
         self.console.advance(self.step)
+
+    def _record(self, split: str, step: int, metrics: dict[str, float]) -> None:
+        """Deterministic values only, so that two runs can be compared byte by byte."""
+        self.run_directory.append("metrics.jsonl", {"step": step, "split": split, **metrics})
+        if self.board:
+            self.board.write(step, split, metrics)
 
     def _log_window(self) -> None:
         sums = self._finite(self.window.sums())
         metrics = self.window.values()
-        learning_rate = learning_rate_of(self.train.opt_state)
+        learning_rate = learning_rate_of(self.trainer.state.opt_state)
         if learning_rate is not None:
             metrics["learning_rate"] = float(learning_rate)
-        self.run_directory.append("metrics.jsonl", {"step": self.step, "split": "train", **metrics})
+        self._record("train", self.step, metrics)
         if self.timed_steps:
             seconds = (time.perf_counter() - self.clock) / self.timed_steps
             rate = sums["loss"][1] / sums["gnorm"][1] / seconds
@@ -171,7 +182,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _untimed(self) -> Iterator[None]:
-        jax.block_until_ready(self.train.step)
+        jax.block_until_ready(self.trainer.state.step)
         start = time.perf_counter()
         yield
         self.clock += time.perf_counter() - start
@@ -180,42 +191,52 @@ class Loop:
         """Evaluates every set but "test"; tells whether "valid" is the best so far."""
         progress, sets = self.progress, {}
         with self._untimed():
+            params = self.trainer.eval_params
             for name in self.task.eval_batches:
                 if name != "test":
-                    sets[name] = self._evaluate_set(name, self.train.params, self.step)
+                    sets[name] = self._evaluate_set(name, params, self.step)
         progress.evaluated = self.step
         if "valid" not in sets:
             progress.best_step, progress.best_metrics = None, sets
             return False
-        metric, mode = self.task.select
-        score = sets["valid"][metric]
-        best = progress.best_metrics["valid"][metric] if progress.best_metrics else None
-        improved = best is None or (score < best if mode == "min" else score > best)
+        score = self._score(sets)
+        improved = not progress.best_metrics or score < self._score(progress.best_metrics)
         progress.stale = 0 if improved else progress.stale + 1
         if improved:
             progress.best_step, progress.best_metrics = self.step, sets
+        self.trainer.observe(score)
         return improved
+
+    def _score(self, sets: dict[str, dict[str, float]]) -> float:
+        """What `select` asks for, lower is better."""
+        metric, mode = self.task.select
+        if metric not in sets["valid"]:
+            raise ValueError(
+                f"select: expected one of the metrics of valid, {', '.join(sets['valid'])}, got"
+                f" {metric!r}."
+            )
+        return sets["valid"][metric] if mode == "min" else -sets["valid"][metric]
 
     def _evaluate_set(self, name: str, params: PyTree, step: int) -> dict[str, float]:
         start = time.perf_counter()
-        metrics = self.evaluate_set(params, self.task.eval_batches[name]())
+        metrics, artifacts = self.trainer.evaluate(params, name, step)
+        self.run_directory.write_artifacts(step, name, artifacts)
         seconds = time.perf_counter() - start
-        if not all(map(math.isfinite, metrics.values())):
-            raise FloatingPointError(f"step {step}: {name} metrics are not finite: {metrics}.")
         self.console.say(f"{name} at step {step} | {log.describe(metrics)} | {seconds:.1f} s")
-        self.run_directory.append("metrics.jsonl", {"step": step, "split": name, **metrics})
+        self._record(name, step, dict(metrics))
         timing = {"step": step, "split": name, "seconds": seconds}
         self.run_directory.append("timing.jsonl", timing)
-        return metrics
+        return dict(metrics)
 
     def _save(self) -> None:
         with self._untimed():
             self.progress.window = self._finite(self.window.sums())
             self.progress.metrics_size = self.run_directory.metrics_size()
+            params, training = self.trainer.saved_parts()
             self.checkpoints.save(
                 self.step,
-                params=self.train.params,
-                training=self.train._replace(params=()),
+                params=params,
+                training=training,
                 meta={"identity": self.identity, "progress": dataclasses.asdict(self.progress)},
                 best=self.progress.best_step,
             )
@@ -226,7 +247,7 @@ class Loop:
             self._log_window()
         if self.progress.evaluated != self.step:
             self._evaluate()
-        best, params = self.progress.best_step or self.step, self.train.params
+        best, params = self.progress.best_step or self.step, self.trainer.eval_params
         if best != self.step:
             params = self.checkpoints.restore_params(best, like(params))
         metrics = dict(self.progress.best_metrics)
@@ -235,18 +256,20 @@ class Loop:
         stop_reason = "all steps done"
         if self._stopped_early():
             stop_reason = f"no improvement in {self.progress.stale} evaluations"
-        self._write_summary(stop_reason, step=self.step, best_step=best, metrics=metrics)
+        outcome: dict[str, Any] = {"step": self.step, "best_step": best, "metrics": metrics}
+        self._write_summary(stop_reason, finished=True, **outcome)
         picture = self.run_directory.path / "loss.png"
         records = self.run_directory.read_metrics()
         attempt("loss.png", lambda: plot.loss_curve(records, picture))
         return FitResult(params, metrics, self.step, best, stop_reason)
 
-    def _write_summary(self, stop_reason: str | None, **outcome: Any) -> None:
+    def _write_summary(self, stop_reason: str | None, finished: bool, **outcome: Any) -> None:
         self.run_directory.write_summary(
             {
                 **environment(),
                 "data": dict(self.config.data),
-                "parameters": log.parameter_count(self.train.params),
+                "parameters": log.parameter_count(self.trainer.state.params),
+                "finished": finished,
                 "stop_reason": stop_reason,
                 **outcome,
             }

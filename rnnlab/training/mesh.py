@@ -12,7 +12,7 @@ def data_mesh(spec: str, batch_size: int) -> Mesh:
 
     Args:
       spec: "data:N" for N local devices; "" for one.
-      batch_size: has to be a multiple of N.
+      batch_size: rows that are split at once, a multiple of N.
     """
     axis, _, count = (spec or "data:1").partition(":")
     if axis != "data" or not count.isdecimal() or int(count) < 1:
@@ -25,7 +25,7 @@ def data_mesh(spec: str, batch_size: int) -> Mesh:
     if batch_size % int(count):
         raise ValueError(
             f"batch_size: expected a multiple of {count}, the devices of --mesh={spec}, got"
-            f" {batch_size}."
+            f" {batch_size} (rows of one microbatch)."
         )
     return Mesh(np.array(devices[: int(count)]), ("data",))
 

@@ -1,6 +1,7 @@
 """The files of a run directory, beside its checkpoints."""
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -15,7 +16,10 @@ from typing import Any
 import jax
 
 FREE_FLAGS = frozenset(
-    {"workdir", "steps", "log_every", "eval_every", "save_every", "keep", "data_dir", "mesh"}
+    {
+        *("workdir", "steps", "log_every", "eval_every", "save_every", "keep", "data_dir", "mesh"),
+        *("profile", "tensorboard"),
+    }
 )
 """Flags that may change when a run is resumed: none changes what a step computes."""
 
@@ -73,6 +77,14 @@ class RunDirectory:
         with open(self.path / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
+    def write_artifacts(self, step: int, split: str, artifacts: Mapping[str, Any]) -> None:
+        """Writes what an evaluation made under `eval/STEP/SPLIT/`; a failure is one warning."""
+        folder = self.path / "eval" / str(step) / split
+        for name, content in artifacts.items():
+            if pathlib.PurePath(name).name != name or name == "..":
+                raise ValueError(f"artifacts: expected a plain file name, got {name!r}.")
+            attempt(f"artifact {name}", functools.partial(_write_artifact, folder / name, content))
+
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`; a checkpoint remembers them."""
         path = self.path / "metrics.jsonl"
@@ -92,6 +104,18 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every line of `metrics.jsonl`."""
         return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
+
+
+def _write_artifact(path: pathlib.Path, content: Any) -> None:
+    """Text, bytes, or a function that draws a figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if callable(content):
+        figure: Any = content()
+        figure.savefig(path, dpi=150)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content, encoding="utf-8")
 
 
 def identity(

@@ -1,6 +1,6 @@
-"""The compiled parts of training: one update, and the evaluation of one set."""
+"""The compiled parts of training: the updates from one batch, and the loss of a held-out one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnlab.training.mesh import batch_sharding, replicated
-from rnnlab.training.task import Mean, Metrics, PyTree, Ratio, Task
+from rnnlab.training.task import Metrics, PyTree, Ratio, Task
 
 
 class TrainState(NamedTuple):
@@ -18,12 +18,14 @@ class TrainState(NamedTuple):
     params: PyTree  # float32 master weights
     opt_state: optax.OptState
     state: PyTree  # [B, ...], the task's own: the carry of truncated BPTT
+    score: jax.Array  # float32 [], the last one on "valid", lower is better; infinity before
+    evaluations: jax.Array  # int32 [], how often there was a score
 
 
 def state_shardings(mesh: jax.sharding.Mesh) -> TrainState:
     """The task's state is split like the batch it belongs to; the rest is on every device."""
     copied: Any = replicated(mesh)
-    return TrainState(step=copied, params=copied, opt_state=copied, state=batch_sharding(mesh))
+    return TrainState(copied, copied, copied, batch_sharding(mesh), copied, copied)
 
 
 def initial_train_state(
@@ -38,6 +40,8 @@ def initial_train_state(
             params=params,
             opt_state=task.optimizer.init(params),
             state=task.initial_state(params, batch_size),
+            score=jnp.full((), jnp.inf, jnp.float32),
+            evaluations=jnp.zeros((), jnp.int32),
         )
 
     return jax.jit(init, out_shardings=state_shardings(mesh))(key)
@@ -52,46 +56,111 @@ def compute_params(params: PyTree, dtype: str) -> PyTree:
     return jax.tree.map(cast, params)
 
 
-def make_train_step(task: Task, dtype: str, key: jax.Array) -> Callable:
+def make_gradients(task: Task, dtype: str, microbatches: int) -> Callable:
+    """`(params, state, batch, key) -> (gradients, state, metrics)` of the mean loss of a batch.
+
+    Of several microbatches the gradients of the totals are added up and divided once by the whole
+    weight, so that they are those of the whole batch however the weights are spread.
+    """
+
+    def total(params, state, batch, key):
+        loss, (state, metrics) = task.loss(compute_params(params, dtype), state, batch, key)
+        metrics = jax.tree.map(jnp.asarray, {"loss": loss, **metrics})
+        return metrics["loss"].total, (state, metrics)
+
+    gradient = jax.grad(total, has_aux=True)
+
+    def accumulated(params, state, batch, key):
+        def add(sums, microbatch):
+            index, state, batch = microbatch
+            gradients, (state, metrics) = gradient(
+                params, state, batch, jax.random.fold_in(key, index)
+            )
+            return jax.tree.map(jnp.add, sums, (gradients, metrics)), state
+
+        inputs = jnp.arange(microbatches), _split(state, microbatches), _split(batch, microbatches)
+        first = jax.tree.map(lambda leaf: leaf[0], inputs)
+        shapes = jax.eval_shape(lambda first: gradient(params, *first[1:], key), first)
+        shapes = shapes[0], shapes[1][1]
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        (gradients, metrics), state = jax.lax.scan(add, zeros, inputs)
+        return gradients, (_join(state), metrics)
+
+    def gradients_of_mean(params, state, batch, key):
+        function = gradient if microbatches == 1 else accumulated
+        gradients, (state, metrics) = function(params, state, batch, key)
+        weight = metrics["loss"].weight
+        weight = jnp.where(weight == 0, 1, weight)  # a batch of filling only teaches nothing
+        return jax.tree.map(lambda leaf: leaf / weight, gradients), state, metrics
+
+    return gradients_of_mean
+
+
+def make_train_step(task: Task, dtype: str, key: jax.Array, microbatches: int = 1) -> Callable:
     """`(train_state, batch) -> (train_state, metrics)`, to be compiled.
 
     The randomness of a step is `fold_in(key, step)`, so that it depends on nothing before it.
     """
+    optimizer = optax.with_extra_args_support(task.optimizer)
+    gradients_of_mean = make_gradients(task, dtype, microbatches)
+    update_key, collect_key = jax.random.split(key)
+    collect: Any = task.collect
 
-    def train_step(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
-        step_key = jax.random.fold_in(key, train.step)
-
-        def objective(params):
-            params = compute_params(params, dtype)
-            loss, (state, metrics) = task.loss(params, train.state, batch, step_key)
-            return loss.value, (state, {"loss": loss, **metrics})
-
-        gradients, (state, metrics) = jax.grad(objective, has_aux=True)(train.params)
-        updates, opt_state = task.optimizer.update(gradients, train.opt_state, train.params)
+    def update(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        step_key = jax.random.fold_in(update_key, train.step)
+        gradients, state, metrics = gradients_of_mean(train.params, train.state, batch, step_key)
+        updates, opt_state = optimizer.update(
+            gradients,
+            train.opt_state,
+            train.params,
+            value=metrics["loss"].value,
+            score=train.score,
+            evaluations=train.evaluations,
+        )
         params = optax.apply_updates(train.params, updates)
-        metrics["gnorm"] = Ratio(optax.tree.norm(gradients), 1.0)
-        return TrainState(train.step + 1, params, opt_state, state), metrics
+        metrics["gnorm"] = Ratio(optax.tree.norm(gradients), jnp.ones(()))
+        train = train._replace(step=train.step + 1, params=params, opt_state=opt_state, state=state)
+        return train, metrics
 
-    return train_step
+    def collect_and_update(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
+        step_key = jax.random.fold_in(collect_key, train.step)
+        params = compute_params(train.params, dtype)
+        state, minibatches = collect(params, train.state, batch, step_key)
+        train, metrics = jax.lax.scan(update, train._replace(state=state), minibatches)
+        return train, jax.tree.map(lambda leaf: jnp.sum(leaf, 0), metrics)
+
+    return collect_and_update if collect else update
+
+
+def updates_per_batch(task: Task, train: TrainState, batch: PyTree) -> int:
+    """How many updates come from one batch: as many as `collect` makes minibatches."""
+    if task.collect is None:
+        return 1
+    _, minibatches = jax.eval_shape(
+        task.collect, train.params, train.state, batch, jax.random.key(0)
+    )
+    counts = {leaf.shape[0] if leaf.shape else 0 for leaf in jax.tree.leaves(minibatches)}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            "collect: expected minibatches whose leaves all have one first axis of at least 1,"
+            f" got {jax.tree.map(lambda leaf: leaf.shape, minibatches)}."
+        )
+    return counts.pop()
 
 
 def compile_train_step(
-    task: Task,
-    dtype: str,
-    key: jax.Array,
-    train: TrainState,
-    batch: PyTree,
-    mesh: jax.sharding.Mesh,
+    train_step: Callable, train: TrainState, batch: PyTree, mesh: jax.sharding.Mesh
 ) -> Callable:
     """Compiles the train step for the shapes of `batch`; it donates the state it is given."""
-    train_step = make_train_step(task, dtype, key)
     after, _ = jax.eval_shape(train_step, train, batch)
     before = jax.eval_shape(lambda: train)
-    if after != before:
-        raise ValueError(
-            "loss: expected a new state of the structure, shapes and dtypes of the old one,"
-            f" {before.state}, got {after.state}."
-        )
+    for name, source in (("state", "loss"), ("opt_state", "optimizer"), ("params", "optimizer")):
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            raise ValueError(
+                f"{source}: expected new {name} of the structure, shapes, dtypes and weak types of"
+                f" the old, {old}, got {new}."
+            )
     shardings = state_shardings(mesh)
     return (
         jax.jit(
@@ -105,23 +174,24 @@ def compile_train_step(
     )
 
 
-def make_evaluate(task: Task, dtype: str) -> Callable[[PyTree, Iterable], dict[str, float]]:
-    """`(params, batches) -> metrics`, averaged over all batches with the state carried along."""
+def make_loss_step(task: Task, dtype: str) -> Callable:
+    """`(params, state, batch) -> (state, metrics)` of a held-out batch."""
 
     @jax.jit
     def step(params, state, batch):
         loss, (state, metrics) = task.loss(compute_params(params, dtype), state, batch, None)
         return state, {"loss": loss, **metrics}
 
-    def evaluate(params: PyTree, batches: Iterable) -> dict[str, float]:
-        mean, state = Mean(), None
-        for batch in batches:
-            if state is None:
-                state = task.initial_state(params, len(jax.tree.leaves(batch)[0]))
-            state, metrics = step(params, state, batch)
-            mean.add(metrics)
-        if state is None:
-            raise ValueError("eval_batches: expected at least one batch, got none.")
-        return task.derive(mean.values())
+    return step
 
-    return evaluate
+
+def _split(tree: PyTree, parts: int) -> PyTree:
+    """`[B, ...] -> [parts, B / parts, ...]`; part i is i::parts, so every device keeps its rows."""
+    return jax.tree.map(
+        lambda leaf: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0), tree
+    )
+
+
+def _join(tree: PyTree) -> PyTree:
+    """Undoes `_split`."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1).reshape(-1, *leaf.shape[2:]), tree)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnlab.training.averaging import average_of
+
 PyTree = Any
 
 
@@ -34,6 +36,27 @@ class Ratio(NamedTuple):
 Metrics = Mapping[str, Ratio]
 
 
+class Evaluation(NamedTuple):
+    """What `Task.evaluate` found out about one held-out set."""
+
+    metrics: Mapping[str, Any]  # name -> number or Ratio
+    artifacts: Mapping[str, Any] = {}  # file name -> text, bytes, or () -> a matplotlib figure
+
+
+def kept_weights(params: PyTree, opt_state: optax.OptState) -> PyTree:
+    """The averaged weights where the optimizer keeps some, else `params` themselves."""
+    average = average_of(opt_state)
+    return params if average is None else average
+
+
+def _no_state(params: PyTree, batch_size: int) -> PyTree:
+    return ()
+
+
+def _as_they_are(metrics: dict[str, float]) -> dict[str, float]:
+    return metrics
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """Everything one experiment decides; `fit` decides nothing else.
@@ -45,14 +68,24 @@ class Task:
       init: `key -> params`.
       loss: `(params, state, batch, key) -> (loss, (state, metrics))` with a `Ratio` for the loss
         and for every metric; key is None in evaluation, where nothing is random.
-      optimizer: optax's. A learning rate under `optax.inject_hyperparams` is logged.
+      optimizer: optax's. Its `update` gets extra arguments: `value`, the loss; `score`, what
+        `select` last measured on "valid", negated where more is better (infinity before that);
+        `evaluations`, how often it was measured. A learning rate under
+        `optax.inject_hyperparams` is logged.
       train_batches: `first_step -> iterator`, without end. A restart resumes the stream by its
         integer step, so the batch must depend on the step alone.
       eval_batches: name -> function that gives the batches of one pass. "valid" steers early
         stopping and the choice of the checkpoint; "test" runs once, on the chosen one.
       initial_state: `(params, batch_size) -> state`.
+      evaluate: `(params, batches, key) -> Evaluation`, for what has to decode, sample or draw. Its
+        metrics join those of the loss; its artifacts land under `RUN/eval/STEP/SET/`.
       select: the metric of "valid" that chooses, and "min" or "max".
       assets: file name -> content, saved with the run (a vocabulary) and compared on resume.
+      eval_params: `(params, opt_state) -> params` that are evaluated and kept as the best: averaged
+        ones where the optimizer keeps an average (`optimizers.ema`, `optimizers.nt_asgd`).
+      collect: `(params, state, batch, key) -> (state, minibatches)` for several updates from one
+        batch; a leaf of `minibatches` is `[N, ...]`, and `loss` gets one of the N at a time. Steps
+        count updates, `train_batches` counts batches. Evaluation is then `evaluate` alone.
       derive: averaged metrics of an evaluation -> those and others that follow from them (a
         perplexity is the exponential of a mean, so it is no mean itself).
       unit: what the weight of the loss counts, for the log: "tok" for tokens.
@@ -63,15 +96,23 @@ class Task:
     optimizer: optax.GradientTransformation
     train_batches: Callable[[int], Any]
     eval_batches: Mapping[str, Callable[[], Any]]
-    initial_state: Callable[[PyTree, int], PyTree] = lambda params, batch_size: ()
+    initial_state: Callable[[PyTree, int], PyTree] = _no_state
+    evaluate: Callable[[PyTree, Any, jax.Array], Evaluation] | None = None
     select: tuple[str, str] = ("loss", "min")
     assets: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    derive: Callable[[dict[str, float]], dict[str, float]] = lambda metrics: metrics
+    eval_params: Callable[[PyTree, optax.OptState], PyTree] = kept_weights
+    collect: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]] | None = None
+    derive: Callable[[dict[str, float]], dict[str, float]] = _as_they_are
     unit: str = "ex"
 
     def __post_init__(self):
         if self.select[1] not in ("min", "max"):
             raise ValueError(f'select: expected (metric, "min" or "max"), got {self.select}.')
+        if self.collect and self.eval_batches and not self.evaluate:
+            raise ValueError(
+                "evaluate: expected a function, for `loss` reads the minibatches that only"
+                " `collect` makes; got None beside eval_batches."
+            )
 
 
 class Mean:

@@ -1,13 +1,21 @@
-import functools
 import gzip
 import hashlib
-import http.server
-import sys
-import threading
+import re
 
 import pytest
 
-from rnnlab.data.registry import DATASETS, DataFile, Dataset, read_file, search_path
+from rnnlab.data.readers import READERS
+from rnnlab.data.registry import (
+    DATASETS,
+    DataFile,
+    Dataset,
+    find_file,
+    parse_registry,
+    read_file,
+    search_path,
+)
+
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 CONTENT = b"some text\n" * 100
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -21,32 +29,6 @@ def dataset(url=None, sha256=SHA256):
         citation="nobody",
         files=(DataFile("things.txt", sha256, url),),
     )
-
-
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path, monkeypatch):
-    """No environment: neither $RNNLAB_DATA nor a filled cache."""
-    monkeypatch.delenv("RNNLAB_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "given").mkdir()
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server of the files under `tmp_path / "web"`: its address."""
-    (tmp_path / "web").mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / "web"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def put(root, name, content):
@@ -108,45 +90,52 @@ def test_unknown_file_of_a_data_set():
         read_file(dataset(), "other.txt")
 
 
-def test_missing_pooch_says_how_to_install_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(FileNotFoundError, match=r"pip install 'rnnlab\[data\]'"):
-        read_file(dataset(url="http://127.0.0.1:9/things.txt"), "things.txt", str(tmp_path))
-
-
-def test_downloads_once_into_the_first_directory(tmp_path, server):
-    pytest.importorskip("pooch")
-    (tmp_path / "web" / "source.txt").write_bytes(CONTENT)
-    entry = dataset(url=f"{server}/source.txt")
-    assert read_file(entry, "things.txt", str(tmp_path / "given")) == CONTENT
-    assert [p.name for p in (tmp_path / "given" / "folder").iterdir()] == ["things.txt"]
-    (tmp_path / "web" / "source.txt").unlink()
-    assert read_file(entry, "things.txt", str(tmp_path / "given")) == CONTENT
-
-
-def test_a_wrong_download_is_refused_and_leaves_nothing(tmp_path, server):
-    pytest.importorskip("pooch")
-    (tmp_path / "web" / "source.txt").write_bytes(b"<html>sorry</html>")
-    entry = dataset(url=f"{server}/source.txt")
-    with pytest.raises(ValueError, match=r"source\.txt: expected content") as error:
-        read_file(entry, "things.txt", str(tmp_path / "given"))
-    assert SHA256 in str(error.value)
-    assert list((tmp_path / "given" / "folder").iterdir()) == []
-
-
-def test_a_failed_download_names_the_url_and_leaves_nothing(tmp_path, server):
-    pytest.importorskip("pooch")
-    entry = dataset(url=f"{server}/nowhere.txt")
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt could not be downloaded"):
-        read_file(entry, "things.txt", str(tmp_path / "given"))
-    assert list((tmp_path / "given" / "folder").iterdir()) == []
-
-
 def test_every_entry_is_complete():
     for name, entry in DATASETS.items():
         assert name == entry.name
+        assert name.isidentifier()
+        assert name == name.lower()
+        assert entry.title
         assert entry.licence
         assert entry.citation
+        assert entry.files
         for file in entry.files:
             assert len(bytes.fromhex(file.sha256)) == 32
-            assert file.url or file.made
+            assert bool(file.url) != bool(file.made)
+            assert file.format in READERS
+            assert file.records
+            assert not file.name.endswith(".gz")
+
+
+def test_no_two_entries_have_the_same_file():
+    places = [f"{entry.folder}/{file.name}" for entry in DATASETS.values() for file in entry.files]
+    assert len(places) == len(set(places))
+
+
+def test_urls_name_a_commit():
+    urls = [file.url for entry in DATASETS.values() for file in entry.files if file.url]
+    commit = r"https://raw\.githubusercontent\.com/[\w-]+/[\w.-]+/[0-9a-f]{40}/[\w./-]+"
+    assert [url for url in urls if not re.fullmatch(commit, url)] == []
+
+
+def test_a_misspelt_key_of_the_registry_is_an_error():
+    table = 'title = ""\nfolder = ""\nlicence = ""\ncitation = ""\n[[a.files]]\nname = "b"\n'
+    with pytest.raises(TypeError, match="sha265"):
+        parse_registry(f"[a]\n{table}sha265 = '00'\n")
+
+
+def test_find_file_says_where_or_that_it_is_nowhere(tmp_path):
+    assert find_file(dataset(), "things.txt", str(tmp_path)) is None
+    put(tmp_path, "things.txt.gz", gzip.compress(CONTENT))
+    path = tmp_path / "folder" / "things.txt"
+    assert find_file(dataset(), "things.txt", str(tmp_path)) == path.with_name("things.txt.gz")
+    put(tmp_path, "things.txt", CONTENT)
+    assert find_file(dataset(), "things.txt", str(tmp_path)) == path
+    with pytest.raises(ValueError, match="no file 'other'"):
+        find_file(dataset(), "other", str(tmp_path))
+
+
+def test_a_file_without_url_says_how_it_was_made(tmp_path):
+    entry = Dataset("x", "x", "", "", (DataFile("x.csv", SHA256, made="by hand"),))
+    with pytest.raises(FileNotFoundError, match=r"it has no URL \(by hand\)"):
+        read_file(entry, "x.csv", str(tmp_path))

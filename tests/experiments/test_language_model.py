@@ -13,7 +13,8 @@ from rnnlab.data import Corpus, Streams, text
 from rnnlab.training import load_best
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import data_mesh, like
-from rnnlab.training.steps import initial_train_state, make_evaluate
+from rnnlab.training.steps import initial_train_state
+from rnnlab.training.trainer import Trainer
 
 TEXT = "the cat sat on the mat; the dog sat on the log.\n"
 CORPUS = Corpus("python_docs", {"train": TEXT * 12, "valid": TEXT * 2, "test": TEXT[::-1]})
@@ -201,15 +202,14 @@ def test_evaluation_does_not_depend_on_the_batch_size(trained):
     scores = []
     for batch_size in (1, 4, 7):
         task, config = setup(trained, f"--batch_size={batch_size}")
-        score = make_evaluate(task, config.dtype)
-        scores.append(score(params, task.eval_batches["valid"]()))
+        scores.append(Trainer(task, config).evaluate(params, "valid", 0).metrics)
     assert scores[0] == scores[1] == scores[2]
 
 
 def test_evaluation_reads_the_whole_split_with_carried_state(trained):
     task, config = setup(trained, "--eval_streams=1")
     params, _ = load_best(task.init, trained, {})
-    got = make_evaluate(task, config.dtype)(params, task.eval_batches["valid"]())
+    got = Trainer(task, config).evaluate(params, "valid", 0).metrics
     common.parse(experiment.FLAGS, arguments(trained))
     model, vocabulary, _, _ = experiment.setup()
     tokens = vocabulary.encode(CORPUS.splits["valid"])

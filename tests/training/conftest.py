@@ -14,7 +14,7 @@ from rnnlab.data import Streams
 from rnnlab.training import FitConfig, Ratio, Task
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import data_mesh, like
-from rnnlab.training.optimizers import adamw, warmup_cosine
+from rnnlab.training.optimizers import make_optimizer, make_schedule
 from rnnlab.training.steps import initial_train_state
 from tests.compile_once import compile_once as compile_once
 
@@ -63,7 +63,9 @@ def make_task():
         defaults = {
             "init": init,
             "loss": loss,
-            "optimizer": adamw(warmup_cosine(1e-2, 3, 30), clip_norm=1.0, weight_decay=0.1),
+            "optimizer": make_optimizer(
+                "adamw", make_schedule("cosine", 1e-2, 3, 30), clip_norm=1.0, weight_decay=0.1
+            ),
             "train_batches": train_batches,
             "eval_batches": {"valid": held_out.epoch, "test": held_out.epoch},
             "initial_state": lambda params, batch_size: jnp.zeros((batch_size, 8)),

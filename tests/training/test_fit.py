@@ -150,7 +150,7 @@ def test_a_state_that_changes_its_shape_is_refused(make_task, make_config):
     task = make_task(
         loss=lambda params, state, batch, key: (Ratio(params.bias[0], 1.0), (state[:2], {}))
     )
-    with pytest.raises(ValueError, match="a new state of the structure"):
+    with pytest.raises(ValueError, match="loss: expected new state of the structure"):
         fit(task, make_config())
 
 
