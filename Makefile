@@ -24,11 +24,12 @@ help: ## list the targets
 demo: $(VENV)/.installed-demo ## train a small language model, print its score and a sample
 	$(BIN)/python -m experiments.language_model $(DEMO_FLAGS)
 
+# Compiling is most of a test's time: the everyday runs do without most of the optimisations, test-all has them all.
 test: $(VENV)/.installed-test ## the suite, under ten minutes on two cores
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not full"
+	JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not full"
 
 test-quick: $(VENV)/.installed-test ## the suite's quick part
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not full and not slow"
+	JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not full and not slow"
 
 test-all: $(VENV)/.installed-test ## everything, the whole products included
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -49,7 +49,7 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     integer, number, positive = flags.DEFINE_integer, flags.DEFINE_float, {"lower_bound": 1}
     define(flags.DEFINE_bool, "help", False, "Prints the flags and stops.")
     define(flags.DEFINE_string, "workdir", None, "Run directory.")
-    define(integer, "seed", 0, "Of initialisation and of all randomness.")
+    define(integer, "seed", 0, "Of initialisation and of all randomness.", 0)
     define(integer, "steps", None, "Updates.", **positive)
     define(integer, "batch_size", None, "Rows of a batch, over all devices.", **positive)
     define(integer, "microbatches", 1, "Parts of a batch, one after another.", **positive)
@@ -132,25 +132,36 @@ def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
 
 def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:
     """The optimizer, schedule, clipping and averaging of the flags."""
-    try:
-        options = json.loads(values.optimizer_options)
-    except json.JSONDecodeError as error:
-        sys.exit(f"error: --optimizer_options: expected a JSON object ({error}).")
-    if 0 < values.decay_steps < values.steps:
+    options = _json_object("optimizer_options", values.optimizer_options)
+    if 0 < values.decay_steps < values.steps and values.schedule != "constant":
         print(f"note: the learning rate stays at 1 % from --decay_steps={values.decay_steps} on")
-    return make_optimizer(
-        values.optimizer,
-        make_schedule(
-            values.schedule, values.learning_rate, values.warmup_steps, values.decay_steps
-        ),
-        clip_norm=values.clip_norm,
-        clip_value=values.clip_value,
-        weight_decay=values.weight_decay,
-        average=values.average,
-        average_decay=values.average_decay,
-        average_patience=values.average_patience,
-        options=options,
+    schedule = make_schedule(
+        values.schedule, values.learning_rate, values.warmup_steps, values.decay_steps
     )
+    try:
+        return make_optimizer(
+            values.optimizer,
+            schedule,
+            clip_norm=values.clip_norm,
+            clip_value=values.clip_value,
+            weight_decay=values.weight_decay,
+            average=values.average,
+            average_decay=values.average_decay,
+            average_patience=values.average_patience,
+            options=options,
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def _json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        sys.exit(f"error: --{name}: expected a JSON object ({error}).")
+    if not isinstance(value, dict):
+        sys.exit(f"error: --{name}: expected a JSON object, got {text}.")
+    return value
 
 
 def fit_config(

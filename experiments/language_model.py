@@ -83,7 +83,10 @@ def build_model(vocabulary_size: int) -> LanguageModel:
 
 
 def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
-    """Everything that the flags say."""
+    """Everything that the flags say.
+
+    The vocabulary knows the characters of every split, for there is none to stand for the others.
+    """
     corpus = load_corpus(FLAGS.dataset, FLAGS.data_dir)
     vocabulary = CharacterVocabulary.from_text(*corpus.splits.values())
     model = build_model(len(vocabulary))

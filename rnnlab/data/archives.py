@@ -27,7 +27,7 @@ MAX_MEMBERS = 100_000
 
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
-    *(EOFError, NotImplementedError, RuntimeError, UnicodeError),
+    *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, UnicodeError),
 )
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import os
 import pathlib
 import tempfile
@@ -9,6 +10,9 @@ import zlib
 
 TIMEOUT = 60
 """Seconds to wait for a connection, and then for each next piece of the content."""
+
+MAX_BYTES = 2**30
+"""The most that a file may unpack to."""
 
 
 def read_verified(path: pathlib.Path, sha256: str, url: str | None = None) -> bytes:
@@ -29,7 +33,7 @@ def read_verified(path: pathlib.Path, sha256: str, url: str | None = None) -> by
     raw = f"expected content with SHA-256 {sha256}, got {_digest(content)} ({len(content)} bytes)"
     if path.suffix == ".gz":
         try:
-            content = gzip.decompress(content)
+            content = _unpacked(content)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{what}: not a whole gzip file ({error}): {raw}. {advice}") from error
     digest = _digest(content)
@@ -77,6 +81,14 @@ def download(url: str, target: pathlib.Path, sha256: str) -> bytes:
         content = read_verified(partial, sha256, url)
         os.replace(partial, target)
     return content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Gunzip, without trust in what came: a small file may unpack to a huge one."""
+    unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
+    if len(unpacked) > MAX_BYTES:
+        raise OSError(f"more than {MAX_BYTES} bytes")
+    return unpacked
 
 
 def _what_came(partial: pathlib.Path, sha256: str) -> str:

@@ -7,7 +7,9 @@ Trees are stored in a list of one, for orbax takes no bare array.
 """
 
 import hashlib
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -60,7 +62,8 @@ class Checkpoints:
         self, step: int, params: PyTree, training: PyTree, meta: dict[str, Any], best: int | None
     ) -> None:
         """Saves `step`, then deletes all but the newest ones and the `best` one."""
-        digests = {"params": _digests(params), "training": _digests(training)}
+        digests: dict[str, Any] = {"params": _digests(params), "training": _digests(training)}
+        digests["meta"] = _text_digest(meta)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -91,6 +94,7 @@ class Checkpoints:
         """What is wrong with a step; nothing where it can be restored to the bit."""
         try:
             restored = self.restore_raw(step)
+            self.meta(step)
         except Exception as error:  # whatever is wrong with the files
             return [f"{type(error).__name__}: {error}"]
         return [
@@ -116,16 +120,21 @@ class Checkpoints:
             found = _digests(trees[item])
             bad = [name for name in saved[item] | found if saved[item].get(name) != found.get(name)]
             if bad:
-                raise ValueError(
-                    f"{self._directory / str(step)}: expected the {item} that were saved, but these"
-                    f" leaves have changed since: {', '.join(bad)}. Remove this checkpoint, and an"
-                    f" older one is used."
-                )
+                raise ValueError(self._changed(step, item, f", in {', '.join(bad)}"))
         return trees
 
     def meta(self, step: int) -> dict[str, Any]:
         """The JSON object of a step."""
-        return self._read_json(step, "meta")
+        meta = self._read_json(step, "meta")
+        if _text_digest(meta) != self._read_json(step, "digests")["meta"]:
+            raise ValueError(self._changed(step, "meta", ""))
+        return meta
+
+    def _changed(self, step: int, item: str, leaves: str) -> str:
+        return (
+            f"{self._directory / str(step)}: expected the {item} that was saved, but it has changed"
+            f" since{leaves}. Remove this checkpoint, and an older one is used."
+        )
 
     def _read_json(self, step: int, item: str) -> dict[str, Any]:
         args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
@@ -142,7 +151,17 @@ def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
 
 def _digests(tree: PyTree) -> dict[str, str]:
     """Path -> SHA-256 of the dtype, shape and bytes of a leaf."""
-    return {name: _digest(np.asarray(leaf)) for name, leaf in named_leaves(jax.device_get(tree))}
+    leaves = named_leaves(jax.device_get(tree))
+    digests = {name: _digest(np.asarray(leaf)) for name, leaf in leaves}
+    if len(digests) < len(leaves):
+        raise ValueError(
+            f"params: expected a path for each leaf, got {[name for name, _ in leaves]}."
+        )
+    return digests
+
+
+def _text_digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(leaf: np.ndarray) -> str:

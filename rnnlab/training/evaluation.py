@@ -9,11 +9,13 @@ import jax
 from rnnlab.training.steps import compute_params, make_loss_step
 from rnnlab.training.task import Evaluation, Mean, PyTree, Ratio, Task
 
+Watch = Callable[[Iterable], Iterable]
 
-def make_evaluate(
-    task: Task, dtype: str, key: jax.Array
-) -> Callable[[PyTree, str, int], Evaluation]:
-    """`(params, set name, step) -> Evaluation`, its metrics plain numbers and finite.
+
+def make_evaluate(task: Task, dtype: str, key: jax.Array) -> Callable[..., Evaluation]:
+    """`(params, set name, step, watch) -> Evaluation`, its metrics plain numbers and finite.
+
+    The batches go through `watch`, which may raise to break off.
 
     Args:
       task: gives the sets, the loss and what else there is to find out.
@@ -22,20 +24,23 @@ def make_evaluate(
         run is always scored alike.
 
     Raises:
-      ValueError: a set without batches, or a metric named twice. (Of the function returned.)
+      ValueError: a set without batches or without weight, or a metric named twice. (Of the function
+        returned.)
       FloatingPointError: a metric that is not finite. (Of the function returned.)
     """
     loss_step = make_loss_step(task, dtype)
 
-    def evaluate(params: PyTree, name: str, step: int) -> Evaluation:
+    def evaluate(params: PyTree, name: str, step: int, watch: Watch = iter) -> Evaluation:
         metrics: dict[str, float] = {}
         if task.collect is None:
-            metrics = _mean_loss(task, loss_step, params, task.eval_batches[name]())
+            metrics = _mean_loss(task, loss_step, params, watch(task.eval_batches[name]()))
+            if "loss" not in metrics:
+                raise ValueError(f"eval_batches: expected some weight in {name}, got 0.")
         extra = Evaluation({})
         if task.evaluate is not None:
             # Of the same dtype as in the loss, whose metrics stand beside its own.
             cast, step_key = compute_params(params, dtype), jax.random.fold_in(key, step)
-            extra = task.evaluate(cast, task.eval_batches[name](), step_key)
+            extra = task.evaluate(cast, watch(task.eval_batches[name]()), step_key)
         twice = metrics.keys() & extra.metrics.keys()
         if twice:
             raise ValueError(f"evaluate: expected names that the loss has not, got {twice}.")

@@ -37,7 +37,7 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
     trainer = Trainer(task, config)
     print(log.summary(trainer.state.params), flush=True)
     if config.dry_run:
-        seconds = trainer.compile(next(iter(task.train_batches(0))))
+        _, seconds = trainer.program(next(iter(task.train_batches(0))))
         print(f"compiled in {seconds:.1f} s", flush=True)
         return None
     run = RunDirectory(config.workdir)

@@ -1,11 +1,12 @@
 """The training loop: one for every task."""
 
+import collections
 import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
 
 import jax
 
@@ -25,6 +26,14 @@ PREEMPTED = 75
 """Exit code of a run that was told to stop, saved, and can go on."""
 
 
+AHEAD = 2
+"""Updates that may wait for the device: more would delay a stop, none would leave it idle."""
+
+
+class Interrupted(Exception):
+    """A stop was asked for in the middle of an evaluation."""
+
+
 @dataclasses.dataclass
 class Progress:
     """What a resumed run has to know besides the train state, as JSON."""
@@ -34,6 +43,7 @@ class Progress:
     best_metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     stale: int = 0  # evaluations since the best one
     evaluated: int = 0  # step of the last evaluation
+    evaluation_due: bool = False  # at this step, and broken off
     window: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # open sums
     metrics_size: int = 0  # bytes of metrics.jsonl
 
@@ -57,6 +67,13 @@ class Loop:
         self.window = Mean()  # of the training metrics since the last line
         self.timed_steps, self.clock = 0, time.perf_counter()
         self.board: TensorBoard | None = None
+        self.stop = StopRequest()
+        self.in_flight: collections.deque[Any] = collections.deque()
+        if config.patience and "valid" not in task.eval_batches:
+            raise ValueError(
+                'patience: expected a set called "valid" to judge by, got'
+                f" {', '.join(task.eval_batches) or 'none'}."
+            )
 
     def run(self) -> FitResult:
         self._restore_or_start()
@@ -67,25 +84,55 @@ class Loop:
             profiler = None
             if self.config.profile:
                 profiler = stack.enter_context(Profiler(path / "profile"))
-            self._train(stack.enter_context(StopRequest()), profiler)
-            return self._finish()
+            stack.enter_context(self.stop)
+            try:
+                self._train(profiler)
+                return self._finish()
+            except Interrupted:  # all is saved
+                self._leave()
 
-    def _train(self, stop: StopRequest, profiler: Profiler | None) -> None:
+    def _train(self, profiler: Profiler | None) -> None:
         batches = iter(self.task.train_batches(self.progress.batches))
         self.clock = time.perf_counter()
+        if self.progress.evaluation_due and self._evaluate_or_save():
+            self._save()
         while not self._done():
             before = self.step
-            self._update(next(batches))
+            self._update(self._next(batches))
             if profiler:
                 profiler.step(self.trainer.state.step)
             if self._passed(self.config.log_every, before):
                 self._log_window()
-            improved = self._passed(self.config.eval_every, before) and self._evaluate()
+            self.progress.evaluation_due = self._passed(self.config.eval_every, before)
+            improved = self.progress.evaluation_due and self._evaluate_or_save()
             due = self._passed(self.config.save_every, before) or self._done()
-            if improved or due or stop.name:
+            if improved or due or self.stop.name:
                 self._save()
-            if stop.name and not self._done():
-                self._leave(stop.name)
+            if self.stop.name and not self._done():
+                self._leave()
+
+    def _next(self, batches: Iterator[PyTree]) -> PyTree:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise ValueError(
+                f"train_batches: expected batches without end, got {self.progress.batches}."
+            ) from None
+
+    def _evaluate_or_save(self) -> bool:
+        """Evaluates; where that fails or is interrupted, what was trained is saved first.
+
+        The evaluation is then made up for when the run goes on.
+        """
+        size = self.run_directory.metrics_size()
+        try:
+            return self._evaluate()
+        except FloatingPointError:  # nothing that is worth keeping
+            raise
+        except Exception:
+            self.run_directory.truncate_metrics(size)
+            self._save()
+            raise
 
     def _passed(self, every: int, before: int) -> bool:
         """Whether a multiple of `every` was passed since the step `before`."""
@@ -97,11 +144,11 @@ class Loop:
     def _done(self) -> bool:
         return self.step >= self.config.steps or self._stopped_early()
 
-    def _leave(self, signal_name: str) -> None:
+    def _leave(self) -> NoReturn:
         self.console.say(
-            f"{signal_name}: saved step {self.step}; the same command goes on from there"
+            f"{self.stop.name}: saved step {self.step}; the same command goes on from there"
         )
-        self._write_summary(f"preempted by {signal_name}", finished=False, step=self.step)
+        self._write_summary(f"preempted by {self.stop.name}", finished=False, step=self.step)
         raise SystemExit(PREEMPTED)
 
     def _restore_or_start(self) -> None:
@@ -122,7 +169,8 @@ class Loop:
         run.write_flags(self.config.flags)
         for name, content in self.task.assets.items():
             run.write(name, content)
-        self._write_summary(None, finished=False)
+        if not self._done():
+            self._write_summary(None, finished=False)
 
     def _restore(self, step: int) -> None:
         meta = self.checkpoints.meta(step)
@@ -138,14 +186,28 @@ class Loop:
         self.console.say(f"resumed at step {step}")
 
     def _update(self, batch: PyTree) -> None:
-        if not self.trainer.updates_per_batch:
-            self.console.say(f"compiled in {self.trainer.compile(batch):.1f} s")
-            self.clock = time.perf_counter()
-        self.window.add(self.trainer.update(batch))
+        program, seconds = self.trainer.program(batch)
+        if seconds:
+            self._check_steps(program.updates)
+            self.console.say(f"compiled in {seconds:.1f} s")
+            self.clock += seconds
+        metrics = self.trainer.update(program, batch)
+        self.window.add(metrics)
+        self.in_flight.append(metrics.values)
+        if len(self.in_flight) > AHEAD:
+            jax.block_until_ready(self.in_flight.popleft())
         self.progress.batches += 1
-        self.step += self.trainer.updates_per_batch
-        self.timed_steps += self.trainer.updates_per_batch
+        self.step += program.updates
+        self.timed_steps += program.updates
         self.console.advance(self.step)
+
+    def _check_steps(self, updates: int) -> None:
+        """A batch is worked off whole, so `collect` has to reach the last step exactly."""
+        if (self.config.steps - self.step) % updates:
+            raise ValueError(
+                f"steps: expected {self.step} and a multiple of {updates}, the updates that"
+                f" `collect` makes of a batch, got {self.config.steps}."
+            )
 
     def _record(self, split: str, step: int, metrics: dict[str, float]) -> None:
         """Deterministic values only, so that two runs can be compared byte by byte."""
@@ -198,6 +260,7 @@ class Loop:
         progress.evaluated = self.step
         if "valid" not in sets:
             progress.best_step, progress.best_metrics = None, sets
+            progress.evaluation_due = False
             return False
         score = self._score(sets)
         improved = not progress.best_metrics or score < self._score(progress.best_metrics)
@@ -205,7 +268,15 @@ class Loop:
         if improved:
             progress.best_step, progress.best_metrics = self.step, sets
         self.trainer.observe(score)
+        progress.evaluation_due = False
         return improved
+
+    def _watch(self, batches: Iterable[PyTree]) -> Iterator[PyTree]:
+        """The batches of an evaluation, until a stop is asked for."""
+        for batch in batches:
+            if self.stop.name:
+                raise Interrupted
+            yield batch
 
     def _score(self, sets: dict[str, dict[str, float]]) -> float:
         """What `select` asks for, lower is better."""
@@ -219,7 +290,7 @@ class Loop:
 
     def _evaluate_set(self, name: str, params: PyTree, step: int) -> dict[str, float]:
         start = time.perf_counter()
-        metrics, artifacts = self.trainer.evaluate(params, name, step)
+        metrics, artifacts = self.trainer.evaluate(params, name, step, self._watch)
         self.run_directory.write_artifacts(step, name, artifacts)
         seconds = time.perf_counter() - start
         self.console.say(f"{name} at step {step} | {log.describe(metrics)} | {seconds:.1f} s")
@@ -229,6 +300,8 @@ class Loop:
         return dict(metrics)
 
     def _save(self) -> None:
+        if self.step in self.checkpoints.steps():  # an evaluation was made up for
+            return
         with self._untimed():
             self.progress.window = self._finite(self.window.sums())
             self.progress.metrics_size = self.run_directory.metrics_size()
@@ -243,6 +316,9 @@ class Loop:
 
     def _finish(self) -> FitResult:
         """What is not on schedule comes after the last save, so that more steps can follow."""
+        stop_reason = "all steps done"
+        if self.step < self.config.steps:
+            stop_reason = f"no improvement in {self.progress.stale} evaluations"
         if self.window.sums():
             self._log_window()
         if self.progress.evaluated != self.step:
@@ -253,9 +329,6 @@ class Loop:
         metrics = dict(self.progress.best_metrics)
         if "test" in self.task.eval_batches:
             metrics["test"] = self._evaluate_set("test", params, best)
-        stop_reason = "all steps done"
-        if self._stopped_early():
-            stop_reason = f"no improvement in {self.progress.stale} evaluations"
         outcome: dict[str, Any] = {"step": self.step, "best_step": best, "metrics": metrics}
         self._write_summary(stop_reason, finished=True, **outcome)
         picture = self.run_directory.path / "loss.png"

@@ -93,7 +93,8 @@ def make_optimizer(
     """
     _expect("optimizer", name, OPTIMIZERS)
     _expect("average", average, AVERAGES)
-    for what, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+    numbers = {"clip_norm": clip_norm, "clip_value": clip_value, "weight_decay": weight_decay}
+    for what, value in numbers.items():
         if not value >= 0:
             raise ValueError(f"{what}: expected at least 0, got {value}.")
     rule = OPTIMIZERS[name]

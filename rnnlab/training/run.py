@@ -10,7 +10,7 @@ import pathlib
 import platform
 import subprocess
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,19 @@ FREE_FLAGS = frozenset(
         *("profile", "tensorboard"),
     }
 )
-"""Flags that may change when a run is resumed: none changes what a step computes."""
+"""Flags that may change when a run is resumed.
+
+None changes what a step computes, but for an optimizer that reads the score (`nt_asgd`): to that,
+`eval_every` says when there is one.
+"""
+
+RUN_FILES = frozenset(
+    {
+        *("flags.txt", "run.json", "metrics.jsonl", "timing.jsonl", "loss.png"),
+        *("checkpoints", "eval", "profile", "tensorboard"),
+    }
+)
+"""What `fit` itself writes into a run directory."""
 
 
 class RunDirectory:
@@ -81,8 +93,7 @@ class RunDirectory:
         """Writes what an evaluation made under `eval/STEP/SPLIT/`; a failure is one warning."""
         folder = self.path / "eval" / str(step) / split
         for name, content in artifacts.items():
-            if pathlib.PurePath(name).name != name or name == "..":
-                raise ValueError(f"artifacts: expected a plain file name, got {name!r}.")
+            check_file_name("artifacts", name)
             attempt(f"artifact {name}", functools.partial(_write_artifact, folder / name, content))
 
     def metrics_size(self) -> int:
@@ -104,6 +115,14 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every line of `metrics.jsonl`."""
         return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
+
+
+def check_file_name(what: str, name: str, taken: Collection[str] = ()) -> None:
+    """Refuses a name that would leave its folder, or write over a file of ours."""
+    if pathlib.PurePath(name).name != name or name in ("", ".."):
+        raise ValueError(f"{what}: expected a plain file name, got {name!r}.")
+    if name in taken:
+        raise ValueError(f"{what}: expected another name than {name!r}, which the run itself has.")
 
 
 def _write_artifact(path: pathlib.Path, content: Any) -> None:

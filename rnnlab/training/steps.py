@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from rnnlab.training.mesh import batch_sharding, replicated
-from rnnlab.training.task import Metrics, PyTree, Ratio, Task
+from rnnlab.training.task import Metrics, PackedMetrics, PyTree, Ratio, Task
+
+RESERVED = frozenset({"loss", "gnorm", "learning_rate", "step", "split"})
+"""Names in a line of the log that a task's own metrics cannot have."""
 
 
 class TrainState(NamedTuple):
@@ -35,11 +38,17 @@ def initial_train_state(
 
     def init(key):
         params = task.init(key)
+        state = task.initial_state(params, batch_size)
+        if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
+            raise TypeError(
+                "initial_state: expected arrays of numbers, got a typed PRNG key, which cannot be"
+                " saved. Carry jax.random.key_data(key), or use the key that `collect` gets."
+            )
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=task.optimizer.init(params),
-            state=task.initial_state(params, batch_size),
+            state=state,
             score=jnp.full((), jnp.inf, jnp.float32),
             evaluations=jnp.zeros((), jnp.int32),
         )
@@ -65,7 +74,7 @@ def make_gradients(task: Task, dtype: str, microbatches: int) -> Callable:
 
     def total(params, state, batch, key):
         loss, (state, metrics) = task.loss(compute_params(params, dtype), state, batch, key)
-        metrics = jax.tree.map(jnp.asarray, {"loss": loss, **metrics})
+        metrics = jax.tree.map(jnp.asarray, _named(loss, metrics))
         return metrics["loss"].total, (state, metrics)
 
     gradient = jax.grad(total, has_aux=True)
@@ -89,8 +98,7 @@ def make_gradients(task: Task, dtype: str, microbatches: int) -> Callable:
     def gradients_of_mean(params, state, batch, key):
         function = gradient if microbatches == 1 else accumulated
         gradients, (state, metrics) = function(params, state, batch, key)
-        weight = metrics["loss"].weight
-        weight = jnp.where(weight == 0, 1, weight)  # a batch of filling only teaches nothing
+        weight = _weight(metrics["loss"])
         return jax.tree.map(lambda leaf: leaf / weight, gradients), state, metrics
 
     return gradients_of_mean
@@ -113,7 +121,7 @@ def make_train_step(task: Task, dtype: str, key: jax.Array, microbatches: int = 
             gradients,
             train.opt_state,
             train.params,
-            value=metrics["loss"].value,
+            value=metrics["loss"].total / _weight(metrics["loss"]),
             score=train.score,
             evaluations=train.evaluations,
         )
@@ -151,7 +159,10 @@ def updates_per_batch(task: Task, train: TrainState, batch: PyTree) -> int:
 def compile_train_step(
     train_step: Callable, train: TrainState, batch: PyTree, mesh: jax.sharding.Mesh
 ) -> Callable:
-    """Compiles the train step for the shapes of `batch`; it donates the state it is given."""
+    """Compiles the train step for the shapes of `batch`; it donates the state it is given.
+
+    The program gives its metrics as `PackedMetrics`.
+    """
     after, _ = jax.eval_shape(train_step, train, batch)
     before = jax.eval_shape(lambda: train)
     for name, source in (("state", "loss"), ("opt_state", "optimizer"), ("params", "optimizer")):
@@ -162,9 +173,14 @@ def compile_train_step(
                 f" the old, {old}, got {new}."
             )
     shardings = state_shardings(mesh)
+
+    def packed(train, batch):
+        train, metrics = train_step(train, batch)
+        return train, PackedMetrics.of(metrics)
+
     return (
         jax.jit(
-            train_step,
+            packed,
             in_shardings=(shardings, batch_sharding(mesh)),
             out_shardings=(shardings, replicated(mesh)),
             donate_argnums=0,
@@ -180,9 +196,22 @@ def make_loss_step(task: Task, dtype: str) -> Callable:
     @jax.jit
     def step(params, state, batch):
         loss, (state, metrics) = task.loss(compute_params(params, dtype), state, batch, None)
-        return state, {"loss": loss, **metrics}
+        return state, PackedMetrics.of(_named(loss, metrics))
 
     return step
+
+
+def _named(loss: Ratio, metrics: Metrics) -> dict[str, Ratio]:
+    """The loss among its metrics."""
+    taken = sorted(RESERVED & metrics.keys())
+    if taken:
+        raise ValueError(f"metrics: expected other names than {', '.join(taken)}, which are ours.")
+    return {"loss": loss, **metrics}
+
+
+def _weight(loss: Ratio) -> jax.Array:
+    """What to divide by: 1 for a batch of filling only, whose gradient is then 0 and not NaN."""
+    return jnp.where(loss.weight == 0, 1, loss.weight)
 
 
 def _split(tree: PyTree, parts: int) -> PyTree:

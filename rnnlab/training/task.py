@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from rnnlab.training.averaging import average_of
+from rnnlab.training.run import RUN_FILES, check_file_name
 
 PyTree = Any
 
@@ -106,6 +107,10 @@ class Task:
     unit: str = "ex"
 
     def __post_init__(self):
+        for name in self.assets:
+            check_file_name("assets", name, taken=RUN_FILES)
+        for name in self.eval_batches:
+            check_file_name("eval_batches", name)
         if self.select[1] not in ("min", "max"):
             raise ValueError(f'select: expected (metric, "min" or "max"), got {self.select}.')
         if self.collect and self.eval_batches and not self.evaluate:
@@ -113,6 +118,22 @@ class Task:
                 "evaluate: expected a function, for `loss` reads the minibatches that only"
                 " `collect` makes; got None beside eval_batches."
             )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PackedMetrics:
+    """Metrics in one array: one result of a program, and one transfer to the host."""
+
+    values: jax.Array  # [M, 2], total and weight of each
+    names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> "PackedMetrics":
+        """Packs one metric or more."""
+        dtype = jnp.result_type(float)  # of totals and weights, which bfloat16 would round
+        values = [jnp.stack([jnp.asarray(x, dtype) for x in ratio]) for ratio in metrics.values()]
+        return cls(jnp.stack(values), tuple(metrics))
 
 
 class Mean:
@@ -124,21 +145,20 @@ class Mean:
 
     def __init__(self, sums: Mapping[str, tuple[float, float]] | None = None):
         self._sums = {name: np.array(pair, np.float64) for name, pair in (sums or {}).items()}
-        self._pending: list[Metrics] = []
+        self._pending: list[PackedMetrics] = []
 
-    def add(self, metrics: Metrics) -> None:
+    def add(self, metrics: PackedMetrics) -> None:
         """Counts one batch."""
         self._pending.append(metrics)
 
     def sums(self) -> dict[str, tuple[float, float]]:
         """Name -> (total, weight) so far; JSON keeps them to the bit."""
         for metrics in jax.device_get(self._pending):
-            for name, ratio in metrics.items():
-                pair = np.array(ratio, np.float64)
+            for name, pair in zip(metrics.names, metrics.values.astype(np.float64), strict=True):
                 self._sums[name] = self._sums[name] + pair if name in self._sums else pair
         self._pending = []
         return {name: (float(total), float(weight)) for name, (total, weight) in self._sums.items()}
 
     def values(self) -> dict[str, float]:
-        """Name -> total / weight."""
-        return {name: total / weight for name, (total, weight) in self.sums().items()}
+        """Name -> total / weight, of those that have a weight."""
+        return {name: total / weight for name, (total, weight) in self.sums().items() if weight}

@@ -1,7 +1,8 @@
 """A task in training: what computes, without a file or a word."""
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,14 @@ from rnnlab.training.steps import (
     make_train_step,
     updates_per_batch,
 )
-from rnnlab.training.task import PyTree, Task
+from rnnlab.training.task import PackedMetrics, PyTree, Task
+
+
+class Program(NamedTuple):
+    """A compiled update for batches of one shape."""
+
+    call: Callable[[TrainState, PyTree], tuple[TrainState, PackedMetrics]]
+    updates: int  # 1, or as many as `collect` makes of a batch
 
 
 class Trainer:
@@ -25,8 +33,7 @@ class Trainer:
 
     Attributes:
       state: after the updates done so far.
-      updates_per_batch: 1, or as many as `collect` makes; 0 until `compile` was called.
-      evaluate: `(params, set name, step) -> Evaluation`.
+      evaluate: `(params, set name, step, watch) -> Evaluation`.
     """
 
     def __init__(self, task: Task, config: FitConfig):
@@ -35,25 +42,29 @@ class Trainer:
         self.task, self.mesh = task, mesh
         self.state = initial_train_state(task, init_key, config.batch_size, mesh)
         self.evaluate = make_evaluate(task, config.dtype, eval_key)
-        self.updates_per_batch = 0
         self._train_step = make_train_step(task, config.dtype, step_key, config.microbatches)
-        self._compiled: Any = None
+        self._programs: dict[Any, Program] = {}
 
     @property
     def eval_params(self) -> PyTree:
         """The parameters that are evaluated: the trained ones, or an average of them."""
         return self.task.eval_params(self.state.params, self.state.opt_state)
 
-    def compile(self, batch: PyTree) -> float:
-        """Compiles the update for the shapes of `batch`; the seconds that took."""
+    def program(self, batch: PyTree) -> tuple[Program, float]:
+        """The program for the shapes of `batch`, and the seconds it took to compile, mostly 0."""
+        leaves, structure = jax.tree.flatten(batch)
+        key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key in self._programs:
+            return self._programs[key], 0.0
         start = time.perf_counter()
-        self.updates_per_batch = updates_per_batch(self.task, self.state, batch)
-        self._compiled = compile_train_step(self._train_step, self.state, batch, self.mesh)
-        return time.perf_counter() - start
+        updates = updates_per_batch(self.task, self.state, batch)
+        call = compile_train_step(self._train_step, self.state, batch, self.mesh)
+        self._programs[key] = Program(call, updates)
+        return self._programs[key], time.perf_counter() - start
 
-    def update(self, batch: PyTree) -> Any:
+    def update(self, program: Program, batch: PyTree) -> PackedMetrics:
         """The updates of one batch; their metrics, added up."""
-        self.state, metrics = self._compiled(self.state, batch)
+        self.state, metrics = program.call(self.state, batch)
         return metrics
 
     def observe(self, score: float) -> None:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from rnnlab.data import download as download_module
 from rnnlab.data.registry import DataFile, Dataset, get, read_file
 
 pytestmark = pytest.mark.usefixtures("nowhere")
@@ -140,3 +141,11 @@ def test_get_fetches_what_is_missing_and_says_where_it_is(tmp_path, server):
     (folder / "b.txt").write_bytes(b"tampered")
     with pytest.raises(ValueError, match="Remove the file to fetch it again"):
         get(entry, str(tmp_path / "given"))
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module, "MAX_BYTES", 10)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(b"0" * 11))
+    with pytest.raises(ValueError, match="not a whole gzip file"):
+        download_module.read_verified(path, hashlib.sha256(b"0" * 11).hexdigest())

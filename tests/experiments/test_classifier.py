@@ -38,7 +38,7 @@ def test_scores_do_not_depend_on_the_batch_size(trained):
     scores = []
     for size in (1, 7, 64):
         common.parse(experiment.FLAGS, arguments(trained, f"--eval_batch_size={size}"))
-        task = experiment.build_task()
+        task = experiment.build_task(experiment.load_data()[0])
         config = common.fit_config(experiment.FLAGS, {}, {})
         params, step = load_best(task.init, trained, {})
         scores.append(Trainer(task, config).evaluate(params, "valid", step).metrics)
@@ -58,7 +58,7 @@ def test_the_same_command_again_changes_nothing(trained, capsys):
 def test_dropout_reaches_the_model():
     for rate, same in ((0.0, True), (0.5, False)):
         common.parse(experiment.FLAGS, arguments("unused", f"--dropout={rate}"))
-        task = experiment.build_task()
+        task = experiment.build_task(experiment.load_data()[0])
         params, batch = task.init(jax.random.key(0)), next(task.train_batches(0))
         losses = [task.loss(params, (), batch, jax.random.key(seed))[0].value for seed in (0, 1)]
         assert (losses[0] == losses[1]) == same

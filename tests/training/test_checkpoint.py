@@ -2,9 +2,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from rnnlab.training.checkpoint import Checkpoints
+from rnnlab.training.checkpoint import Checkpoints, named_leaves
 from rnnlab.training.mesh import data_mesh, like, replicated
 
 
@@ -58,3 +59,44 @@ def test_errors(tmp_path):
         Checkpoints(tmp_path, keep=0)
     with pytest.raises(FileNotFoundError, match="expected the checkpoints of a run"):
         Checkpoints(tmp_path / "nowhere", read_only=True)
+
+
+@pytest.mark.parametrize("item", ["params", "training", "meta"])
+def test_a_changed_value_is_named(tmp_path, item, monkeypatch):
+    saved = {"params": {"a": jnp.ones(3)}, "training": {"b": jnp.ones(2)}, "meta": {"batches": 7}}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, **saved, best=None)
+        assert checkpoints.verify(1) == []
+    metadata = tmp_path / "1" / "meta" / "metadata"
+    if item == "meta":
+        metadata.write_text(metadata.read_text().replace("7", "6"))
+    with Checkpoints(tmp_path) as checkpoints:
+        if item != "meta":  # stands for a flipped bit that orbax does not see
+            restore = checkpoints._manager.restore
+
+            def flipped(*args, **options):
+                restored = restore(*args, **options)
+                if item not in restored:
+                    return restored
+                tree = jax.tree.map(lambda leaf: leaf.at[0].set(2), restored[item])
+                return {**dict(restored.items()), item: tree}
+
+            monkeypatch.setattr(checkpoints._manager, "restore", flipped)
+        (problem,) = checkpoints.verify(1)
+        assert f"expected the {item} that was saved, but it has changed since" in problem
+        leaf = {"params": ", in a.", "training": ", in b.", "meta": ". Remove"}[item]
+        assert leaf in problem
+
+
+def test_two_leaves_of_one_path_are_refused(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match="a path for each"):
+        checkpoints.save(1, {"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}}, (), {}, best=None)
+
+
+def test_a_raw_tree_needs_no_target_and_names_its_leaves(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, TREES["nested"], (), {}, best=None)
+        raw = checkpoints.restore_raw(1)
+    names = [name for name, _ in named_leaves(raw["params"])]
+    assert sorted(names) == sorted(name for name, _ in named_leaves(TREES["nested"]))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(raw))

@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_is_saved(make_task, make_conf
         return Ratio(ratio.total / jnp.float32(0 if key is not None else 1), ratio.weight), rest
 
     config = make_config(save_every=1)
-    with pytest.raises(FloatingPointError, match="step 1: gnorm and loss not finite"):
+    with pytest.raises(FloatingPointError, match="step 1: loss and gnorm not finite"):
         fit(make_task(loss=loss), config)
     assert list((pathlib.Path(config.workdir) / "checkpoints").iterdir()) == []
 

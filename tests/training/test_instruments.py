@@ -63,3 +63,14 @@ def test_another_processor_has_another_folder(no_cache_chosen, tmp_path, monkeyp
 def test_a_cache_that_was_chosen_stays(no_cache_chosen, tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     assert compilation.enable_compilation_cache() == tmp_path
+
+
+@pytest.mark.parametrize("home", ["/proc/nowhere", "file"])
+def test_a_cache_that_cannot_be_written_is_one_warning(
+    no_cache_chosen, tmp_path, monkeypatch, home
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / home))
+    with pytest.warns(UserWarning, match="compiled programs are not kept"):
+        assert compilation.enable_compilation_cache() is None
+    assert not jax.config.jax_compilation_cache_dir

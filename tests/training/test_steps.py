@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.training import FitConfig, Ratio, fit
+from rnnlab.data import BucketBatches
+from rnnlab.training import FitConfig, Ratio, Task, fit
 from rnnlab.training.mesh import data_mesh
 from rnnlab.training.steps import (
     initial_train_state,
@@ -138,6 +139,7 @@ def test_collect_makes_several_updates_of_one_batch(make_task):
 def test_collected_steps_are_logged_saved_and_resumed(make_task, make_config, saved_bytes):
     straight = make_config("straight", steps=12, log_every=4)
     fit(collecting_task(make_task, 3), straight)
+    assert fit(collecting_task(make_task, 3), straight).step == 12  # the same command again
     stopped = make_config("stopped", steps=6, log_every=4)
     assert fit(collecting_task(make_task, 3), stopped).step == 6
     result = fit(collecting_task(make_task, 3), dataclasses.replace(stopped, steps=12))
@@ -159,3 +161,67 @@ def test_minibatches_without_a_common_first_axis_are_refused(make_task):
 def test_collect_needs_an_evaluation_of_its_own(make_task):
     with pytest.raises(ValueError, match="evaluate: expected a function"):
         make_task(collect=lambda params, state, batch, key: (state, batch))
+
+
+def test_steps_have_to_be_a_multiple_of_what_collect_makes(make_task, make_config):
+    with pytest.raises(ValueError, match="steps: expected 0 and a multiple of 3, the updates"):
+        fit(collecting_task(make_task, 3), make_config(steps=10))
+
+
+@pytest.mark.parametrize("name", ["loss", "gnorm", "learning_rate", "step", "split"])
+def test_names_of_the_log_are_taken(make_task, make_config, name):
+    task = make_task()
+
+    def loss(params, state, batch, key):
+        value, (state, _) = task.loss(params, state, batch, key)
+        return value, (state, {name: value})
+
+    with pytest.raises(ValueError, match=f"metrics: expected other names than {name}"):
+        fit(dataclasses.replace(task, loss=loss), make_config(steps=1))
+
+
+def test_batches_of_several_shapes_are_compiled_once_each(make_config, capsys):
+    """Buckets: each length has a program of its own."""
+    sequences = [np.ones(n, np.float32) * n for n in (1, 2, 2, 4, 5, 5)]
+    batches = BucketBatches(sequences, batch_size=2, boundaries=(2, 5))
+
+    def loss(params, state, batch, key):
+        values, lengths = batch.examples
+        errors = (values - params) ** 2 * (jnp.arange(values.shape[1]) < lengths[:, None])
+        return Ratio.mean(errors.sum(1), batch.weights), (state, {})
+
+    task = Task(
+        init=lambda key: jnp.zeros(()),
+        loss=loss,
+        optimizer=optax.sgd(0.01),
+        train_batches=batches.batches,
+        eval_batches={"valid": batches.epoch},
+    )
+    result = fit(task, make_config(batch_size=2, steps=12))
+    assert capsys.readouterr().out.count("compiled in") == 2
+    expected = np.concatenate(sequences).mean()
+    assert abs(float(result.params) - expected) < expected  # it moved towards the mean
+
+
+def test_a_typed_key_in_the_state_is_refused(make_task):
+    task = make_task(
+        initial_state=lambda params, batch_size: jax.random.split(jax.random.key(0), 4)
+    )
+    with pytest.raises(TypeError, match="initial_state: expected arrays of numbers, got a typed"):
+        initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+
+
+def test_a_batch_of_filling_gives_the_optimizer_a_number(make_task):
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen.append(value)
+        return updates, state
+
+    optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    task = make_task(optimizer=optimizer)
+    train = initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+    batch = next(task.train_batches(0))
+    batch = batch._replace(weights=np.zeros_like(batch.weights))
+    make_train_step(task, "float32", jax.random.key(1))(train, batch)
+    assert seen == [0.0]

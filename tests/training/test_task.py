@@ -5,13 +5,17 @@ import numpy as np
 import pytest
 
 from rnnlab.training import Ratio
-from rnnlab.training.task import Mean
+from rnnlab.training.task import Mean, PackedMetrics
+
+
+def packed(total, weight):
+    return PackedMetrics.of({"loss": Ratio(jnp.float32(total), jnp.float32(weight))})
 
 
 def test_mean_weighs_batches_by_their_weight():
     mean = Mean()
-    mean.add({"loss": Ratio(jnp.float32(6.0), jnp.float32(3.0))})
-    mean.add({"loss": Ratio(jnp.float32(1.0), jnp.float32(1.0))})
+    mean.add(packed(6.0, 3.0))
+    mean.add(packed(1.0, 1.0))
     assert mean.sums() == {"loss": (7.0, 4.0)}
     assert mean.values() == {"loss": 1.75}
 
@@ -24,7 +28,7 @@ def test_ratio_mean():
 @pytest.mark.parametrize("cut", [0, 3, 10])
 def test_sums_saved_and_restored_go_on_bit_for_bit(cut):
     values = np.random.default_rng(0).normal(size=10).astype(np.float32)
-    ratios = [{"loss": Ratio(jnp.float32(value), jnp.float32(1.1))} for value in values]
+    ratios = [packed(value, 1.1) for value in values]
     straight, before = Mean(), Mean()
     for ratio in ratios:
         straight.add(ratio)
@@ -34,3 +38,26 @@ def test_sums_saved_and_restored_go_on_bit_for_bit(cut):
     for ratio in ratios[cut:]:
         after.add(ratio)
     assert after.sums() == straight.sums()
+
+
+def test_a_metric_without_weight_has_no_value():
+    mean = Mean()
+    mean.add(PackedMetrics.of({"loss": Ratio(2.0, 1.0), "rare": Ratio(0.0, 0.0)}))
+    assert mean.values() == {"loss": 2.0}
+    assert mean.sums()["rare"] == (0.0, 0.0)
+
+
+def test_bfloat16_totals_are_not_rounded_again():
+    metrics = PackedMetrics.of({"loss": Ratio(jnp.bfloat16(3.0), jnp.float32(2049.0))})
+    assert metrics.values.tolist() == [[3.0, 2049.0]]
+
+
+@pytest.mark.parametrize("name", ["../escaped.txt", "/tmp/x", "", "..", "run.json", "checkpoints"])
+def test_assets_stay_in_the_run_directory(make_task, name):
+    with pytest.raises(ValueError, match="assets: expected"):
+        make_task(assets={name: "text"})
+
+
+def test_sets_have_plain_names(make_task):
+    with pytest.raises(ValueError, match="eval_batches: expected a plain file name"):
+        make_task(eval_batches={"../valid": lambda: []})
