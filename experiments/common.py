@@ -65,6 +65,7 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     enum("average", "none", AVERAGES, "Which average of the weights is evaluated.")
     define(number, "average_decay", 0.999, "Of ema.", 0.0, 1.0)
     define(integer, "average_patience", 5, "Of nt_asgd: evaluations.", **positive)
+    define(integer, "max_skips", 10, "Non-finite updates in a row before giving up.", **positive)
     define(integer, "patience", 0, "Evaluations without improvement; 0: never stops early.", 0)
     enum("cell", "lstm", CELLS, "Recurrent cell.")
     define(integer, "features", None, "Features of a layer.", **positive)

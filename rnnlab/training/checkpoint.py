@@ -9,6 +9,7 @@ Trees are stored in a list of one, for orbax takes no bare array.
 import hashlib
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rnnlab.training.task import PyTree
+
+SPARE_BYTES = 2**20
+"""What a checkpoint takes besides its arrays, at most: names, shapes, digests."""
+
+
+class DiskFull(OSError):
+    """There is no room for a checkpoint."""
 
 
 class Checkpoints:
@@ -64,18 +72,45 @@ class Checkpoints:
         """Saves `step`, then deletes all but the newest ones and the `best` one."""
         digests: dict[str, Any] = {"params": _digests(params), "training": _digests(training)}
         digests["meta"] = _text_digest(meta)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave([params]),
-                training=ocp.args.StandardSave([training]),
-                meta=ocp.args.JsonSave(meta),
-                digests=ocp.args.JsonSave(digests),
-            ),
-        )
+        self._check_space(params, training)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave([params]),
+                    training=ocp.args.StandardSave([training]),
+                    meta=ocp.args.JsonSave(meta),
+                    digests=ocp.args.JsonSave(digests),
+                ),
+            )
+        except Exception:
+            for part in self._directory.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(part, ignore_errors=True)
+            self._check_space(params, training)  # where that was the reason, say it
+            raise
         for old in self.steps()[: -self._keep]:
             if old != best:
                 self._manager.delete(old)
+
+    def _check_space(self, *trees: PyTree) -> None:
+        leaves = jax.tree.leaves(trees)
+        needed = sum(leaf.nbytes for leaf in leaves) + SPARE_BYTES
+        free = shutil.disk_usage(self._directory).free
+        if free < needed:
+            raise DiskFull(
+                f"{self._directory}: expected {needed:,} bytes free for a checkpoint, got {free:,}."
+                " Make room, and the same command goes on from the last checkpoint."
+            )
+
+    def set_aside(self, step: int) -> pathlib.Path:
+        """Moves a step out of the way, beside the directory of the checkpoints; its new place."""
+        folder = self._directory.parent / "bad_checkpoints"
+        folder.mkdir(exist_ok=True)
+        number = sum(path.name.split("-")[0] == str(step) for path in folder.iterdir())
+        target = folder / (f"{step}-{number}" if number else str(step))
+        (self._directory / str(step)).rename(target)
+        self._manager.reload()
+        return target
 
     def restore(self, step: int, params: PyTree, training: PyTree) -> tuple[PyTree, PyTree]:
         """`params` and `training` of a step, shaped and placed like the trees given."""

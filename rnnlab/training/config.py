@@ -6,7 +6,10 @@ from typing import Any
 
 from rnnlab.training.task import PyTree
 
-COUNTS = ("steps", "batch_size", "microbatches", "log_every", "eval_every", "save_every", "keep")
+COUNTS = (
+    *("steps", "batch_size", "microbatches", "log_every", "eval_every", "save_every", "keep"),
+    "max_skips",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class FitConfig:
       save_every: steps between checkpoints; the best and the last are saved besides.
       keep: newest checkpoints kept, besides the best.
       patience: evaluations without an improvement before training stops; 0 never stops.
+      max_skips: updates in a row whose loss or gradient is not finite before training gives up.
       resume: "auto" goes on where there is a checkpoint, "must" insists, "never" refuses.
       dry_run: builds everything, compiles one step, and writes nothing.
       mesh: "data:N" for N local devices.
@@ -46,6 +50,7 @@ class FitConfig:
     save_every: int = 500
     keep: int = 2
     patience: int = 0
+    max_skips: int = 10
     resume: str = "auto"
     dry_run: bool = False
     mesh: str = ""

@@ -8,6 +8,7 @@ import jax
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.config import FitConfig, FitResult
+from rnnlab.training.lock import RunLock
 from rnnlab.training.loop import Loop
 from rnnlab.training.mesh import data_mesh, like, replicated
 from rnnlab.training.run import RunDirectory, check_identity, identity
@@ -31,8 +32,10 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
     Raises:
       ValueError: a configuration that cannot run, or a run made with other flags or data.
       FileNotFoundError: `resume="must"` and no checkpoint.
-      FloatingPointError: a loss or gradient norm that is not finite.
-      SystemExit: 75 after a SIGTERM or SIGINT: saved, and the same call goes on.
+      FloatingPointError: a metric of an evaluation that is not finite.
+      RuntimeError: another process trains in `config.workdir`.
+      SystemExit: 75 after a SIGTERM or SIGINT: saved, and the same call goes on; 3 after too many
+        updates that were not finite; 4 where no checkpoint is whole; 5 where the disk is full.
     """
     trainer = Trainer(task, config)
     print(log.summary(trainer.state.params), flush=True)
@@ -41,7 +44,11 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
         print(f"compiled in {seconds:.1f} s", flush=True)
         return None
     run = RunDirectory(config.workdir)
-    with Checkpoints(run.checkpoints, config.keep) as checkpoints, log.Console(config.steps) as out:
+    with (
+        RunLock(run.path),
+        Checkpoints(run.checkpoints, config.keep) as checkpoints,
+        log.Console(config.steps) as out,
+    ):
         return Loop(task, config, run, checkpoints, out, trainer).run()
 
 

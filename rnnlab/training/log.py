@@ -63,11 +63,15 @@ def train_line(
       seconds: per step.
     """
     metrics = dict(metrics)
-    gnorm, learning_rate = metrics.pop("gnorm"), metrics.pop("learning_rate", None)
+    skipped, learning_rate = metrics.pop("skipped", 0), metrics.pop("learning_rate", None)
+    gnorm = metrics.pop("gnorm", None)  # of the updates that were not skipped
     parts = [f"step {step}/{steps} {100 * step // steps}%", describe(metrics)]
     if learning_rate is not None:
         parts.append("lr " + re.sub(r"e([+-])0", r"e\1", f"{learning_rate:.1e}"))
-    parts.append(f"gnorm {gnorm:.2g}")
+    if gnorm is not None:
+        parts.append(f"gnorm {gnorm:.2g}")
+    if skipped:
+        parts.append(f"skipped {skipped}")
     parts.append(f"{short(rate)} {unit}/s")
     parts.append(f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s")
     parts.append(f"ETA {clock((steps - step) * seconds)}")

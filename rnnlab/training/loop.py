@@ -9,22 +9,30 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 
 from rnnlab import plot
 from rnnlab.training import log
-from rnnlab.training.checkpoint import Checkpoints
+from rnnlab.training.checkpoint import Checkpoints, DiskFull
 from rnnlab.training.config import FitConfig, FitResult
 from rnnlab.training.instruments import Profiler, TensorBoard
 from rnnlab.training.mesh import like
 from rnnlab.training.optimizers import learning_rate_of
-from rnnlab.training.run import RunDirectory, attempt, check_identity, environment, identity
+from rnnlab.training.resume import Progress, begin
+from rnnlab.training.run import RunDirectory, attempt, environment, identity
 from rnnlab.training.signals import StopRequest
-from rnnlab.training.task import Mean, PyTree, Task
+from rnnlab.training.task import Mean, PackedMetrics, PyTree, Task
 from rnnlab.training.trainer import Trainer
 
 PREEMPTED = 75
 """Exit code of a run that was told to stop, saved, and can go on."""
 
+
+NOT_FINITE = 3
+"""Exit code of a run whose losses or gradients stopped being numbers."""
+
+DISK_FULL = 5
+"""Exit code of a run that found no room for a checkpoint."""
 
 AHEAD = 2
 """Updates that may wait for the device: more would delay a stop, none would leave it idle."""
@@ -32,20 +40,6 @@ AHEAD = 2
 
 class Interrupted(Exception):
     """A stop was asked for in the middle of an evaluation."""
-
-
-@dataclasses.dataclass
-class Progress:
-    """What a resumed run has to know besides the train state, as JSON."""
-
-    batches: int = 0  # taken from the stream; as many as steps, without `collect`
-    best_step: int | None = None
-    best_metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
-    stale: int = 0  # evaluations since the best one
-    evaluated: int = 0  # step of the last evaluation
-    evaluation_due: bool = False  # at this step, and broken off
-    window: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # open sums
-    metrics_size: int = 0  # bytes of metrics.jsonl
 
 
 class Loop:
@@ -68,7 +62,7 @@ class Loop:
         self.timed_steps, self.clock = 0, time.perf_counter()
         self.board: TensorBoard | None = None
         self.stop = StopRequest()
-        self.in_flight: collections.deque[Any] = collections.deque()
+        self.in_flight: collections.deque[PackedMetrics] = collections.deque()
         if config.patience and "valid" not in task.eval_batches:
             raise ValueError(
                 'patience: expected a set called "valid" to judge by, got'
@@ -76,7 +70,7 @@ class Loop:
             )
 
     def run(self) -> FitResult:
-        self._restore_or_start()
+        self._begin()
         with contextlib.ExitStack() as stack:
             path = self.run_directory.path
             if self.config.tensorboard:
@@ -151,39 +145,18 @@ class Loop:
         self._write_summary(f"preempted by {self.stop.name}", finished=False, step=self.step)
         raise SystemExit(PREEMPTED)
 
-    def _restore_or_start(self) -> None:
-        latest, resume = self.checkpoints.latest(), self.config.resume
-        run = self.run_directory
-        if latest is None and resume == "must":
-            raise FileNotFoundError(
-                f"{run.checkpoints}: expected a checkpoint for --resume=must, found none."
-            )
-        if latest is not None and resume == "never":
-            raise ValueError(
-                f"{run.checkpoints}: found a checkpoint of step {latest}, and --resume=never will"
-                f" not write over it. Name another --workdir, or remove this one."
-            )
-        if latest is not None:
-            self._restore(latest)
+    def _begin(self) -> None:
+        run, config = self.run_directory, self.config
+        self.step, self.progress = begin(
+            self.trainer, self.checkpoints, run, config, self.identity, self.console.say
+        )
+        self.window = Mean(self.progress.window)
         run.truncate_metrics(self.progress.metrics_size)
-        run.write_flags(self.config.flags)
+        run.write_flags(config.flags)
         for name, content in self.task.assets.items():
             run.write(name, content)
         if not self._done():
             self._write_summary(None, finished=False)
-
-    def _restore(self, step: int) -> None:
-        meta = self.checkpoints.meta(step)
-        check_identity(self.run_directory, meta["identity"], self.identity)
-        if step > self.config.steps:
-            raise ValueError(
-                f"steps: expected at least the {step} that {self.run_directory.path} has done, got"
-                f" {self.config.steps}."
-            )
-        self.trainer.restore(self.checkpoints, step)
-        self.step, self.progress = step, Progress(**meta["progress"])
-        self.window = Mean(self.progress.window)
-        self.console.say(f"resumed at step {step}")
 
     def _update(self, batch: PyTree) -> None:
         program, seconds = self.trainer.program(batch)
@@ -193,13 +166,30 @@ class Loop:
             self.clock += seconds
         metrics = self.trainer.update(program, batch)
         self.window.add(metrics)
-        self.in_flight.append(metrics.values)
-        if len(self.in_flight) > AHEAD:
-            jax.block_until_ready(self.in_flight.popleft())
+        self.in_flight.append(metrics)
+        self._await(AHEAD)
         self.progress.batches += 1
         self.step += program.updates
         self.timed_steps += program.updates
         self.console.advance(self.step)
+
+    def _await(self, ahead: int) -> None:
+        """Waits until at most `ahead` updates are under way; counts the skipped ones in a row."""
+        while len(self.in_flight) > ahead:
+            metrics = self.in_flight.popleft()
+            skipped, updates = np.asarray(metrics.values)[metrics.names.index("skipped")]
+            self.progress.skips = self.progress.skips + int(skipped) if skipped == updates else 0
+            if self.progress.skips >= self.config.max_skips:
+                self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        reason = f"{self.progress.skips} updates in a row were not finite"
+        self.console.say(
+            f"error: step {self.step}: {reason} and were skipped. Every checkpoint is older and"
+            " finite; try a lower --learning_rate, or look for NaN in the data."
+        )
+        self._write_summary(reason, finished=False, step=self.step)
+        raise SystemExit(NOT_FINITE)
 
     def _check_steps(self, updates: int) -> None:
         """A batch is worked off whole, so `collect` has to reach the last step exactly."""
@@ -216,15 +206,16 @@ class Loop:
             self.board.write(step, split, metrics)
 
     def _log_window(self) -> None:
-        sums = self._finite(self.window.sums())
-        metrics = self.window.values()
+        sums = self.window.sums()
+        metrics = self._finite(self.window.values())
+        metrics["skipped"] = int(sums["skipped"][0])
         learning_rate = learning_rate_of(self.trainer.state.opt_state)
         if learning_rate is not None:
             metrics["learning_rate"] = float(learning_rate)
         self._record("train", self.step, metrics)
         if self.timed_steps:
             seconds = (time.perf_counter() - self.clock) / self.timed_steps
-            rate = sums["loss"][1] / sums["gnorm"][1] / seconds
+            rate = sums["loss"][1] / sums["skipped"][1] / seconds
             line = log.train_line(
                 self.step, self.config.steps, metrics, rate, self.task.unit, seconds
             )
@@ -233,14 +224,15 @@ class Loop:
             self.run_directory.append("timing.jsonl", {"step": self.step, **timing})
         self.window, self.timed_steps, self.clock = Mean(), 0, time.perf_counter()
 
-    def _finite(self, sums: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        bad = [name for name, pair in sums.items() if not all(map(math.isfinite, pair))]
+    def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Of the task's own metrics; an update whose loss is not finite never gets here."""
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
         if bad:
             raise FloatingPointError(
-                f"step {self.step}: {' and '.join(bad)} not finite. The last checkpoint is older"
-                f" than that; try a lower --learning_rate, or clip the gradients harder."
+                f"step {self.step}: {' and '.join(bad)} not finite, though the loss is. The last"
+                f" checkpoint is older than that."
             )
-        return sums
+        return metrics
 
     @contextlib.contextmanager
     def _untimed(self) -> Iterator[None]:
@@ -303,16 +295,18 @@ class Loop:
         if self.step in self.checkpoints.steps():  # an evaluation was made up for
             return
         with self._untimed():
-            self.progress.window = self._finite(self.window.sums())
+            self._await(0)
+            self._finite(self.window.values())
+            self.progress.window = self.window.sums()
             self.progress.metrics_size = self.run_directory.metrics_size()
             params, training = self.trainer.saved_parts()
-            self.checkpoints.save(
-                self.step,
-                params=params,
-                training=training,
-                meta={"identity": self.identity, "progress": dataclasses.asdict(self.progress)},
-                best=self.progress.best_step,
-            )
+            meta = {"identity": self.identity, "progress": dataclasses.asdict(self.progress)}
+            best = self.progress.best_step
+            try:
+                self.checkpoints.save(self.step, params, training, meta, best)
+            except DiskFull as error:
+                self.console.say(f"error: {error}")
+                raise SystemExit(DISK_FULL) from error
 
     def _finish(self) -> FitResult:
         """What is not on schedule comes after the last save, so that more steps can follow."""
@@ -330,7 +324,7 @@ class Loop:
         if "test" in self.task.eval_batches:
             metrics["test"] = self._evaluate_set("test", params, best)
         outcome: dict[str, Any] = {"step": self.step, "best_step": best, "metrics": metrics}
-        self._write_summary(stop_reason, finished=True, **outcome)
+        attempt("run.json", lambda: self._write_summary(stop_reason, finished=True, **outcome))
         picture = self.run_directory.path / "loss.png"
         records = self.run_directory.read_metrics()
         attempt("loss.png", lambda: plot.loss_curve(records, picture))

@@ -1,6 +1,7 @@
 """The files of a run directory, beside its checkpoints."""
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -29,8 +30,8 @@ None changes what a step computes, but for an optimizer that reads the score (`n
 
 RUN_FILES = frozenset(
     {
-        *("flags.txt", "run.json", "metrics.jsonl", "timing.jsonl", "loss.png"),
-        *("checkpoints", "eval", "profile", "tensorboard"),
+        *("flags.txt", "run.json", "metrics.jsonl", "timing.jsonl", "loss.png", "lock"),
+        *("checkpoints", "bad_checkpoints", "eval", "profile", "tensorboard"),
     }
 )
 """What `fit` itself writes into a run directory."""
@@ -45,6 +46,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
+        self._failed: set[str] = set()  # files that could not be written, and said so
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -54,8 +56,12 @@ class RunDirectory:
         """Writes a whole file; a reader sees the old one or the new one."""
         self.path.mkdir(parents=True, exist_ok=True)
         scratch = self.path / (name + ".tmp")
-        scratch.write_text(content, encoding="utf-8")
-        os.replace(scratch, self.path / name)
+        try:
+            scratch.write_text(content, encoding="utf-8")
+            os.replace(scratch, self.path / name)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
 
     def read(self, name: str) -> str:
         """A whole file; a FileNotFoundError says what a run directory is."""
@@ -85,9 +91,18 @@ class RunDirectory:
         return json.loads(self.read("run.json"))
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Adds a line to a `.jsonl` file."""
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Adds a line to a `.jsonl` file, whole or not at all; a failure is one warning a file."""
+        try:
+            with open(self.path / name, "ab", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                line = (json.dumps(record) + "\n").encode()
+                if file.write(line) < len(line):  # a full disk takes a part of it
+                    file.truncate(size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if name not in self._failed:
+                warnings.warn(f"{name} is not complete: {error}", stacklevel=2)
+            self._failed.add(name)
 
     def write_artifacts(self, step: int, split: str, artifacts: Mapping[str, Any]) -> None:
         """Writes what an evaluation made under `eval/STEP/SPLIT/`; a failure is one warning."""

@@ -10,7 +10,7 @@ import optax
 from rnnlab.training.mesh import batch_sharding, replicated
 from rnnlab.training.task import Metrics, PackedMetrics, PyTree, Ratio, Task
 
-RESERVED = frozenset({"loss", "gnorm", "learning_rate", "step", "split"})
+RESERVED = frozenset({"loss", "gnorm", "learning_rate", "skipped", "step", "split"})
 """Names in a line of the log that a task's own metrics cannot have."""
 
 
@@ -126,9 +126,16 @@ def make_train_step(task: Task, dtype: str, key: jax.Array, microbatches: int = 
             evaluations=train.evaluations,
         )
         params = optax.apply_updates(train.params, updates)
+        after = train._replace(params=params, opt_state=opt_state, state=state)
+        _check_alike(train, after)
         metrics["gnorm"] = Ratio(optax.tree.norm(gradients), jnp.ones(()))
-        train = train._replace(step=train.step + 1, params=params, opt_state=opt_state, state=state)
-        return train, metrics
+        finite = jnp.isfinite(metrics["loss"].total + metrics["gnorm"].total)
+        finite &= jnp.isfinite(optax.tree.norm(updates))
+        # A step that is not finite happens, but changes nothing and counts in no mean.
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, train)
+        metrics = jax.tree.map(lambda leaf: jnp.where(finite, leaf, 0), metrics)
+        metrics["skipped"] = Ratio(jnp.where(finite, 0.0, 1.0), jnp.ones(()))
+        return after._replace(step=train.step + 1), metrics
 
     def collect_and_update(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(collect_key, train.step)
@@ -163,15 +170,6 @@ def compile_train_step(
 
     The program gives its metrics as `PackedMetrics`.
     """
-    after, _ = jax.eval_shape(train_step, train, batch)
-    before = jax.eval_shape(lambda: train)
-    for name, source in (("state", "loss"), ("opt_state", "optimizer"), ("params", "optimizer")):
-        old, new = getattr(before, name), getattr(after, name)
-        if old != new:
-            raise ValueError(
-                f"{source}: expected new {name} of the structure, shapes, dtypes and weak types of"
-                f" the old, {old}, got {new}."
-            )
     shardings = state_shardings(mesh)
 
     def packed(train, batch):
@@ -199,6 +197,22 @@ def make_loss_step(task: Task, dtype: str) -> Callable:
         return state, PackedMetrics.of(_named(loss, metrics))
 
     return step
+
+
+def _check_alike(before: TrainState, after: TrainState) -> None:
+    """Refuses an update after which the next one would have to be compiled anew."""
+    for name, source in (("state", "loss"), ("opt_state", "optimizer"), ("params", "optimizer")):
+        old, new = _described(getattr(before, name)), _described(getattr(after, name))
+        if old != new:
+            raise ValueError(
+                f"{source}: expected new {name} of the structure, shapes, dtypes and weak types of"
+                f" the old, {old}, got {new}."
+            )
+
+
+def _described(tree: PyTree) -> PyTree:
+    """Shapes, dtypes and weak types."""
+    return jax.eval_shape(lambda: tree)
 
 
 def _named(loss: Ratio, metrics: Metrics) -> dict[str, Ratio]:

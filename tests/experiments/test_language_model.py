@@ -72,6 +72,7 @@ def test_run_directory(trained):
     assert names == {
         "checkpoints",
         "flags.txt",
+        "lock",
         "loss.png",
         "metrics.jsonl",
         "run.json",

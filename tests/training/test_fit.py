@@ -135,13 +135,13 @@ def test_resume_never_must_and_fewer_steps(make_task, make_config):
     assert fit(make_task(), make_config(steps=7, resume="must")).step == 7
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_is_saved(make_task, make_config):
+def test_a_metric_that_is_not_finite_stops_before_it_is_saved(make_task, make_config):
     def loss(params, state, batch, key):
-        ratio, rest = make_task().loss(params, state, batch, key)
-        return Ratio(ratio.total / jnp.float32(0 if key is not None else 1), ratio.weight), rest
+        ratio, (state, _) = make_task().loss(params, state, batch, key)
+        return ratio, (state, {"odd": Ratio(jnp.float32(np.nan), 1.0)})
 
     config = make_config(save_every=1)
-    with pytest.raises(FloatingPointError, match="step 1: loss and gnorm not finite"):
+    with pytest.raises(FloatingPointError, match="step 1: odd not finite, though the loss is"):
         fit(make_task(loss=loss), config)
     assert list((pathlib.Path(config.workdir) / "checkpoints").iterdir()) == []
 
