@@ -180,13 +180,12 @@ class Loop:
             skipped, updates = np.asarray(metrics.values)[metrics.names.index("skipped")]
             self.progress.skips = self.progress.skips + int(skipped) if skipped == updates else 0
             if self.progress.skips >= self.config.max_skips:
-                self._give_up()
+                self._give_up(f"{self.progress.skips} updates in a row were not finite")
 
-    def _give_up(self) -> NoReturn:
-        reason = f"{self.progress.skips} updates in a row were not finite"
+    def _give_up(self, reason: str) -> NoReturn:
         self.console.say(
-            f"error: step {self.step}: {reason} and were skipped. Every checkpoint is older and"
-            " finite; try a lower --learning_rate, or look for NaN in the data."
+            f"error: step {self.step}: {reason}. Every checkpoint is older and finite; try a lower"
+            " --learning_rate, or look for NaN in the data."
         )
         self._write_summary(reason, finished=False, step=self.step)
         raise SystemExit(NOT_FINITE)
@@ -300,6 +299,8 @@ class Loop:
             self.progress.window = self.window.sums()
             self.progress.metrics_size = self.run_directory.metrics_size()
             params, training = self.trainer.saved_parts()
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(params))):
+                self._give_up("the parameters are not finite")  # overflown, by a finite gradient
             meta = {"identity": self.identity, "progress": dataclasses.asdict(self.progress)}
             best = self.progress.best_step
             try:

@@ -4,7 +4,9 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from rnnlab.training import fit
@@ -103,3 +105,15 @@ def test_a_run_with_skips_resumes_bit_for_bit(make_task, make_config, saved_byte
     fit(poisoned(make_task, bad), stopped)
     assert saved_bytes(make_task(), stopped) == saved_bytes(make_task(), straight)
     assert lines(stopped) == lines(straight)
+
+
+def test_parameters_that_overflow_are_not_saved(make_task, make_config):
+    """The gradient is finite, the step is not."""
+    config = make_config(save_every=1, steps=6)
+    with pytest.raises(SystemExit) as exit_:
+        fit(make_task(optimizer=optax.sgd(lambda step: jnp.where(step < 3, 0.1, 1e39))), config)
+    assert exit_.value.code == 3
+    run = json.loads(pathlib.Path(config.workdir, "run.json").read_text())
+    assert run["stop_reason"] == "the parameters are not finite"
+    with Checkpoints(pathlib.Path(config.workdir, "checkpoints")) as checkpoints:
+        assert checkpoints.latest() == 3 and checkpoints.verify(3) == []
