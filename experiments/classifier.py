@@ -6,6 +6,7 @@ It trains on series made from a seed (about ten seconds on two cores), prints lo
 held-out ones, and draws a table of what was taken for what. The same command again resumes.
 """
 
+import functools
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -38,19 +39,14 @@ FLAGS = common.define_shared_flags(
 LENGTH = 60
 SPLITS = {"train": 600, "valid": 300, "test": 300}  # series, each split from a seed of its own
 
-
-def _define_flags() -> None:
-    flags.DEFINE_enum("dataset", "synthetic", ["synthetic"], "Series.", flag_values=FLAGS)
-    flags.DEFINE_float("dropout", 0.0, "Rate between layers and on the mean.", flag_values=FLAGS)
-    flags.DEFINE_integer("eval_batch_size", 64, "Rows of a held-out batch.", 1, flag_values=FLAGS)
+flags.DEFINE_enum("dataset", "synthetic", ["synthetic"], "Series.", flag_values=FLAGS)
+flags.DEFINE_float("dropout", 0.0, "Rate between layers and on the mean.", flag_values=FLAGS)
+flags.DEFINE_integer("eval_batch_size", 64, "Rows of a held-out batch.", 1, flag_values=FLAGS)
 
 
-_define_flags()
-
-
-def collate(series: Sequence[Series]) -> dict[str, np.ndarray]:
-    """Pads series to one length."""
-    values, lengths = pad([one.values for one in series], LENGTH)
+def collate(normaliser: Normaliser, series: Sequence[Series]) -> dict[str, np.ndarray]:
+    """Normalises series and pads them to one length."""
+    values, lengths = pad([normaliser.apply(one.values) for one in series], LENGTH)
     return {"xs": values, "lengths": lengths, "labels": np.stack([one.label for one in series])}
 
 
@@ -64,10 +60,7 @@ def load_data() -> tuple[dict[str, list[Series]], dict[str, str]]:
 def build_task(splits: dict[str, list[Series]]) -> Task:
     """Cross entropy of the class; `select` looks at the accuracy."""
     normaliser = Normaliser.fit(np.concatenate([one.values for one in splits["train"]]))
-    splits = {
-        name: [one._replace(values=normaliser.apply(one.values)) for one in series]
-        for name, series in splits.items()
-    }
+    prepare = functools.partial(collate, normaliser)
     model = Classifier(
         in_features=1,
         classes=len(CONTROL_CHART_CLASSES),
@@ -92,13 +85,12 @@ def build_task(splits: dict[str, list[Series]]) -> Task:
             guesses = np.argmax(logits_of(params, batch), -1)
             real = batch.weights > 0
             np.add.at(table, (batch.examples["labels"][real], guesses[real]), 1)
-        return Evaluation(
-            {}, {"confusion.png": lambda: plot.confusion(table, CONTROL_CHART_CLASSES)}
-        )
+        picture = functools.partial(plot.confusion, table, CONTROL_CHART_CLASSES)
+        return Evaluation({}, {"confusion.png": picture})
 
-    train = Batches(splits["train"], FLAGS.batch_size, FLAGS.seed, collate=collate)
+    train = Batches(splits["train"], FLAGS.batch_size, FLAGS.seed, collate=prepare)
     held_out = {
-        name: Batches(splits[name], FLAGS.eval_batch_size, collate=collate).epoch
+        name: Batches(splits[name], FLAGS.eval_batch_size, collate=prepare).epoch
         for name in ("valid", "test")
     }
     return Task(
