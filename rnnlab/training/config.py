@@ -6,6 +6,18 @@ from typing import Any
 
 from rnnlab.training.task import PyTree
 
+PREEMPTED = 75
+"""Exit code of a run that was told to stop, saved, and can go on."""
+
+NOT_FINITE = 3
+"""Exit code of a run whose losses, gradients or parameters stopped being numbers."""
+
+NO_CHECKPOINT = 4
+"""Exit code of a run that has checkpoints, none of them whole."""
+
+DISK_FULL = 5
+"""Exit code of a run that found no room for a checkpoint."""
+
 COUNTS = (
     *("steps", "batch_size", "microbatches", "log_every", "eval_every", "save_every", "keep"),
     "max_skips",

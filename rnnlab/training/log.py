@@ -57,7 +57,8 @@ def train_line(
     Args:
       step: updates done.
       steps: updates of the whole run.
-      metrics: averages over the window; `gnorm` and `learning_rate` get places of their own.
+      metrics: averages over the window; `gnorm`, `learning_rate` and `skipped`, how many updates
+        were not finite, get places of their own.
       rate: `unit`s per second.
       unit: "tok".
       seconds: per step.

@@ -14,7 +14,7 @@ import numpy as np
 from rnnlab import plot
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints, DiskFull
-from rnnlab.training.config import FitConfig, FitResult
+from rnnlab.training.config import DISK_FULL, NOT_FINITE, PREEMPTED, FitConfig, FitResult
 from rnnlab.training.instruments import Profiler, TensorBoard
 from rnnlab.training.mesh import like
 from rnnlab.training.optimizers import learning_rate_of
@@ -23,16 +23,6 @@ from rnnlab.training.run import RunDirectory, attempt, environment, identity
 from rnnlab.training.signals import StopRequest
 from rnnlab.training.task import Mean, PackedMetrics, PyTree, Task
 from rnnlab.training.trainer import Trainer
-
-PREEMPTED = 75
-"""Exit code of a run that was told to stop, saved, and can go on."""
-
-
-NOT_FINITE = 3
-"""Exit code of a run whose losses or gradients stopped being numbers."""
-
-DISK_FULL = 5
-"""Exit code of a run that found no room for a checkpoint."""
 
 AHEAD = 2
 """Updates that may wait for the device: more would delay a stop, none would leave it idle."""

@@ -101,7 +101,7 @@ def make_optimizer(
     known, options = inspect.signature(rule).parameters, dict(options or {})
     for option in options:
         _expect(f"an option of {name}", option, [other for other in known if other not in _OURS])
-    masks = [name for name in ("mask", "weight_decay_mask") if {"weight_decay", name} <= {*known}]
+    masks = [mask for mask in ("mask", "weight_decay_mask") if {"weight_decay", mask} <= {*known}]
     l2 = 0.0 if masks else weight_decay
     if masks:
         options |= {"weight_decay": weight_decay, masks[0]: _matrices}

@@ -7,15 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rnnlab.training.checkpoint import Checkpoints
-from rnnlab.training.config import FitConfig
+from rnnlab.training.config import NO_CHECKPOINT, FitConfig
 from rnnlab.training.run import RunDirectory, check_identity
 from rnnlab.training.trainer import Trainer
 
 LONGEST = 300
 """Characters of what is said about a checkpoint that is not whole."""
-
-NO_CHECKPOINT = 4
-"""Exit code of a run that has checkpoints, none of them whole."""
 
 
 @dataclasses.dataclass

@@ -89,7 +89,7 @@ def export(saved, tmp_path):
         out = tmp_path / "out.safetensors"
         assert main(["ckpt", "export", str(saved), f"--out={out}", "--force", *options]) == 0
         with safetensors.safe_open(out, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no dict
             return arrays, file.metadata()
 
     return run

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import warnings
 
+import jax.numpy as jnp
 import pytest
 
 from rnnlab.training import fit
@@ -59,8 +60,6 @@ def test_no_room_for_a_checkpoint_is_exit_5_and_the_older_one_restores(
 
 
 def test_a_save_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
-    import jax.numpy as jnp
-
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"a": jnp.ones(3)}, (), {}, best=None)
 

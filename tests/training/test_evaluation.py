@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rnnlab import plot
-from rnnlab.training import Evaluation, Ratio, fit
+from rnnlab.training import Evaluation, Ratio, fit, load_best
 from rnnlab.training.evaluation import make_evaluate
+from rnnlab.training.optimizers import make_optimizer
 
 
 def draw():
@@ -108,9 +109,6 @@ def test_an_unknown_select_is_named(make_task, make_config):
 def test_averaged_weights_are_evaluated_kept_and_resumed(
     make_task, make_config, saved_bytes, average
 ):
-    from rnnlab.training import load_best
-    from rnnlab.training.optimizers import make_optimizer
-
     def task(**fields):
         optimizer = make_optimizer("sgd", 0.3, average=average, average_patience=1)
         return make_task(optimizer=optimizer, **fields)

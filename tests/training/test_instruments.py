@@ -1,4 +1,5 @@
 import pathlib
+import sys
 
 import jax
 import pytest
@@ -31,7 +32,7 @@ def test_tensorboard_gets_what_is_logged(make_task, make_config):
 
 
 def test_tensorboard_names_the_extra_it_needs(make_task, make_config, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'rnnlab\[tensorboard\]'"):
         fit(make_task(), make_config(tensorboard=True))
 
