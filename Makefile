@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(wildcard constraints/py$(subst .,,$(PYTHON_VERSION)).txt)
 INSTALL = $(BIN)/python -m pip install -q $(addprefix -c ,$(CONSTRAINTS))
 
-.PHONY: help demo test test-quick test-all lint bench constraints clean
+.PHONY: help demo test test-quick test-all reliability lint bench constraints clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test-quick: $(VENV)/.installed-test ## the suite's quick part
 
 test-all: $(VENV)/.installed-test ## everything, the whole products included
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+reliability: $(VENV)/.installed-test ## inject every fault in full, write docs/reliability.md
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS) -m promise --reliability_table=docs/reliability.md
 
 lint: $(VENV)/.installed-test ## ruff, import order of the layers, types
 	$(BIN)/ruff check

@@ -1,9 +1,10 @@
 """What every experiment shares: its flags, and what is made from them."""
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optax
@@ -11,9 +12,11 @@ from absl import flags
 
 from rnnlab.cells import CELLS
 from rnnlab.core.cell import Cell
+from rnnlab.names import check_directory, check_line
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig
 from rnnlab.training.compilation import enable_compilation_cache
+from rnnlab.training.config import PREEMPTED
 from rnnlab.training.optimizers import (
     AVERAGES,
     OPTIMIZERS,
@@ -21,9 +24,11 @@ from rnnlab.training.optimizers import (
     make_optimizer,
     make_schedule,
 )
+from rnnlab.training.processes import join
 from rnnlab.training.run import RunDirectory
+from rnnlab.training.signals import Interrupted, StopRequest
 
-UNRECORDED = {"help", "resume", "dry_run"}
+UNRECORDED = {"help", "resume", "dry_run", "distributed", "heartbeat_seconds"}
 """Flags that say how a command behaves, not what its run is; `flags.txt` leaves them out."""
 
 
@@ -49,6 +54,7 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     integer, number, positive = flags.DEFINE_integer, flags.DEFINE_float, {"lower_bound": 1}
     define(flags.DEFINE_bool, "help", False, "Prints the flags and stops.")
     define(flags.DEFINE_string, "workdir", None, "Run directory.")
+    flags.register_validator("workdir", _check_workdir, flag_values=values)
     define(integer, "seed", 0, "Of initialisation and of all randomness.", 0)
     define(integer, "steps", None, "Updates.", **positive)
     define(integer, "batch_size", None, "Rows of a batch, over all devices.", **positive)
@@ -79,16 +85,27 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     define(integer, "keep", 2, "Newest checkpoints kept, besides the best.", **positive)
     enum("resume", "auto", ("auto", "never", "must"), "Whether to go on with the run in workdir.")
     define(flags.DEFINE_bool, "dry_run", False, "Builds all, compiles a step, writes nothing.")
-    define(flags.DEFINE_string, "mesh", "", "data:N splits batches over N local devices.")
+    define(flags.DEFINE_string, "mesh", "", "data:N shares batches, data:N,model:M also weights.")
+    define(flags.DEFINE_bool, "distributed", False, "Meets the other processes of a cluster.")
+    define(integer, "heartbeat_seconds", 30, "Silence after which a process is dead.", **positive)
     define(flags.DEFINE_bool, "profile", False, "Traces a few steps into WORKDIR/profile.")
     define(flags.DEFINE_bool, "tensorboard", False, "Writes WORKDIR/tensorboard as well.")
     return values
 
 
+def _check_workdir(path: str) -> bool:
+    try:
+        check_directory("workdir", path)
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from error
+    return True
+
+
 def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     """Parses a command line; unknown flags and stray arguments end the program.
 
-    What is compiled from here on is kept in the user's cache, for the next start.
+    Where there are other processes, it meets them. What is compiled from here on is kept in the
+    user's cache, for the next start.
 
     Args:
       values: what `define_shared_flags` returned.
@@ -105,21 +122,30 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if rest:
         stray = " ".join(rest)
         sys.exit(f"error: expected flags only (--name=value), got {stray!r}. --help lists them.")
+    try:
+        join(values.distributed, values.heartbeat_seconds)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     enable_compilation_cache()
 
 
 def parse_with_run(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     """Parses again on top of the flags of the run in `--workdir`, for a mode that looks at it."""
-    run = RunDirectory(values.workdir)
-    run.read_flags()  # an error of ours where it is no run directory
+    saved = RunDirectory(values.workdir).read_flags()
     program, *given = arguments
-    parse(values, [program, f"--flagfile={run.path / 'flags.txt'}", *given])
+    parse(values, [program, *(f"--{name}={value}" for name, value in saved.items()), *given])
 
 
 def run_flags(values: flags.FlagValues, unrecorded: Iterable[str] = ()) -> dict[str, str]:
     """Flag -> value, of the flags that define a run and have a value."""
     names = set(values) - UNRECORDED - set(unrecorded)
-    return {name: _text(values[name].value) for name in names if values[name].value is not None}
+    chosen = {name: _text(values[name].value) for name in names if values[name].value is not None}
+    try:
+        for name, value in chosen.items():
+            check_line(f"--{name}", value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    return chosen
 
 
 def _text(value: Any) -> str:
@@ -172,3 +198,15 @@ def fit_config(
     known = {field.name for field in dataclasses.fields(FitConfig)}
     shared: dict[str, Any] = {name: getattr(values, name) for name in known & set(values)}
     return FitConfig(**shared, flags=flags, data=data)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """What comes after training: a SIGTERM or SIGINT ends it as it ends training."""
+    with StopRequest() as stop:
+        try:
+            with stop.interruptible():
+                yield
+        except Interrupted:
+            print(f"\n{stop.name}: training is saved; the same command does the rest again")
+            sys.exit(PREEMPTED)

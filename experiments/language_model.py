@@ -127,6 +127,7 @@ def build_task(
         assets={"vocabulary.json": vocabulary.to_json()},
         derive=add_perplexity,
         unit="tok",
+        partition=model.partition,
     )
 
 
@@ -171,12 +172,13 @@ def train() -> None:
     result = fit(task, config)
     if result is None:  # a dry run
         return
-    print(f"\nstopped at step {result.step}: {result.stop_reason}")
-    report(result.metrics, result.best_step)
-    print(f"sample at temperature {FLAGS.temperature}:")
-    text = sample(model, vocabulary, result.params)
-    RunDirectory(config.workdir).write("samples.txt", text + "\n")
-    print(f"run directory: {config.workdir}")
+    with common.stoppable():
+        print(f"\nstopped at step {result.step}: {result.stop_reason}")
+        report(result.metrics, result.best_step)
+        print(f"sample at temperature {FLAGS.temperature}:")
+        text = sample(model, vocabulary, result.params)
+        RunDirectory(config.workdir).write("samples.txt", text + "\n")
+        print(f"run directory: {config.workdir}")
 
 
 def evaluate() -> None:

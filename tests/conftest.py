@@ -1,9 +1,14 @@
-"""jax at its strictest around tests of layers 1 to 4; the figures of the strategy contract."""
+"""jax at its strictest around tests of layers 1 to 4; the figures of contract and reliability."""
 
 import pathlib
 
 import jax
 import pytest
+
+from tests.reliability.table import counted as counted
+from tests.reliability.table import pytest_addoption as pytest_addoption
+from tests.reliability.table import pytest_collection_modifyitems as pytest_collection_modifyitems
+from tests.reliability.table import write_table
 
 STRICT = ("core", "cells", "engine", "sequences", "nn")
 
@@ -37,7 +42,7 @@ def x64():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """One line for the whole strategy contract, put together from the tests that are part of it."""
+    """One line for the whole strategy contract, put together from its tests; the promises."""
     reports = terminalreporter.stats.get("passed", [])
     parts = [dict(r.user_properties) for r in reports]
     contract = [p for p in parts if "combinations" in p]
@@ -47,3 +52,4 @@ def pytest_terminal_summary(terminalreporter):
             f"strategy contract, {dtype}: {sum(p['combinations'] for p in chosen)} combinations,"
             f" largest deviation {max(p['deviation'] for p in chosen):.1e}"
         )
+    write_table(terminalreporter)

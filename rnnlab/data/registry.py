@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from rnnlab.cache import user_cache
 from rnnlab.data.download import download, read_verified
+from rnnlab.names import check_file_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,9 @@ class DataFile:
     format: str = ""
     records: int | None = None
 
+    def __post_init__(self):
+        check_file_name("name", self.name)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -58,6 +62,10 @@ class Dataset:
     citation: str
     files: tuple[DataFile, ...]
     title: str = ""
+
+    def __post_init__(self):
+        for part in self.folder.split("/"):
+            check_file_name("folder", part)
 
     def file(self, name: str) -> DataFile:
         """The file called `name`."""
@@ -145,11 +153,23 @@ def get(dataset: Dataset, data_dir: str | None = None) -> list[pathlib.Path]:
 
 
 def search_path(data_dir: str | None = None) -> list[pathlib.Path]:
-    """The directories a file is looked for in, in order; `data_dir` has to exist."""
+    """The directories a file is looked for in, in order; `data_dir` has to exist.
+
+    Without a home directory there is no cache to look in.
+    """
     if data_dir and not pathlib.Path(data_dir).expanduser().is_dir():
         raise FileNotFoundError(f"data_dir: expected an existing directory, got {data_dir!r}.")
-    given = [data_dir, os.environ.get("RNNLAB_DATA")]
-    return [*(pathlib.Path(root).expanduser() for root in given if root), user_cache()]
+    named = [root for root in (data_dir, os.environ.get("RNNLAB_DATA")) if root]
+    places = [pathlib.Path(root).expanduser() for root in named]
+    try:
+        return [*places, user_cache()]
+    except RuntimeError as error:
+        if places:
+            return places
+        raise FileNotFoundError(
+            f"data_dir: expected --data_dir or $RNNLAB_DATA, for without them data sets are kept in"
+            f" the home directory, and there is none ({error})."
+        ) from error
 
 
 def _missing(dataset: Dataset, file: DataFile, data_dir: str | None, reason: str) -> str:

@@ -8,11 +8,12 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from rnnlab.cells.stack import Stack
 from rnnlab.core.cell import Cell
@@ -20,6 +21,7 @@ from rnnlab.core.initializers import input_kernel
 from rnnlab.core.ops import linear
 from rnnlab.core.types import Array, Key, PyTree
 from rnnlab.dropout import dropout
+from rnnlab.models.partition import split_over_model
 from rnnlab.sequences import stack
 from rnnlab.strategies import Auto
 from rnnlab.strategies.base import Strategy, restart
@@ -87,6 +89,18 @@ class LanguageModel:
             kernel=None if self.tied else input_kernel(kernel_key, features, shape[0]),
             bias=jnp.zeros(self.vocabulary_size),
         )
+
+    def partition(self, params: LanguageModelParams, count: int) -> PyTree:
+        """Which parameters `count` devices share: embedding and output, by words where they divide.
+
+        A vocabulary that does not divide is split by features instead, at the price of sums over
+        the devices for every word. Cells are copied: their kernels are needed at each time step.
+        """
+        specs: Any = jax.tree.map(lambda leaf: PartitionSpec(), params)
+        specs = specs._replace(embedding=split_over_model(params.embedding.shape, (0, 1), count))
+        if params.kernel is not None:
+            specs = specs._replace(kernel=split_over_model(params.kernel.shape, (1, 0), count))
+        return specs._replace(bias=split_over_model(params.bias.shape, (0,), count))
 
     def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
         """The carry before the first token of `batch_size` texts."""

@@ -18,6 +18,9 @@ NO_CHECKPOINT = 4
 DISK_FULL = 5
 """Exit code of a run that found no room for a checkpoint."""
 
+OUT_OF_MEMORY = 6
+"""Exit code of a run whose batches or model did not fit into memory."""
+
 COUNTS = (
     *("steps", "batch_size", "microbatches", "log_every", "eval_every", "save_every", "keep"),
     "max_skips",
@@ -44,7 +47,8 @@ class FitConfig:
       max_skips: updates in a row whose loss or gradient is not finite before training gives up.
       resume: "auto" goes on where there is a checkpoint, "must" insists, "never" refuses.
       dry_run: builds everything, compiles one step, and writes nothing.
-      mesh: "data:N" for N local devices.
+      mesh: "data:N" for N devices that share a batch, "data:N,model:M" for N groups of M that share
+        the parameters which `Task.partition` names.
       profile: whether a few of the first steps are traced by jax's profiler.
       tensorboard: whether the metrics are also written for TensorBoard.
       flags: name -> value of what defines the run, for `flags.txt`, compared on resume.

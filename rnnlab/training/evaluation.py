@@ -12,7 +12,9 @@ from rnnlab.training.task import Evaluation, Mean, PyTree, Ratio, Task
 Watch = Callable[[Iterable], Iterable]
 
 
-def make_evaluate(task: Task, dtype: str, key: jax.Array) -> Callable[..., Evaluation]:
+def make_evaluate(
+    task: Task, dtype: str, key: jax.Array, mesh: jax.sharding.Mesh
+) -> Callable[..., Evaluation]:
     """`(params, set name, step, watch) -> Evaluation`, its metrics plain numbers and finite.
 
     The batches go through `watch`, which may raise to break off.
@@ -22,18 +24,19 @@ def make_evaluate(task: Task, dtype: str, key: jax.Array) -> Callable[..., Evalu
       dtype: of the computation.
       key: its `fold_in` with the step is what `task.evaluate` gets, so the same step of the same
         run is always scored alike.
+      mesh: where the parameters lie.
 
     Raises:
       ValueError: a set without batches or without weight, or a metric named twice. (Of the function
         returned.)
       FloatingPointError: a metric that is not finite. (Of the function returned.)
     """
-    loss_step = make_loss_step(task, dtype)
+    loss_step = make_loss_step(task, dtype, mesh)
 
     def evaluate(params: PyTree, name: str, step: int, watch: Watch = iter) -> Evaluation:
         metrics: dict[str, float] = {}
         if task.collect is None:
-            metrics = _mean_loss(task, loss_step, params, watch(task.eval_batches[name]()))
+            metrics = _mean_loss(loss_step, params, watch(task.eval_batches[name]()))
             if "loss" not in metrics:
                 raise ValueError(f"eval_batches: expected some weight in {name}, got 0.")
         extra = Evaluation({})
@@ -53,15 +56,13 @@ def make_evaluate(task: Task, dtype: str, key: jax.Array) -> Callable[..., Evalu
     return evaluate
 
 
-def _mean_loss(task: Task, loss_step: Callable, params: PyTree, batches: Iterable) -> dict:
+def _mean_loss(loss_step: Callable, params: PyTree, batches: Iterable) -> dict:
     """The loss and its metrics, averaged over all batches, with the state carried along."""
     mean, state = Mean(), None
     for batch in batches:
-        if state is None:
-            state = task.initial_state(params, len(jax.tree.leaves(batch)[0]))
         state, metrics = loss_step(params, state, batch)
         mean.add(metrics)
-    if state is None:
+    if not mean.sums():
         raise ValueError("eval_batches: expected at least one batch, got none.")
     return mean.values()
 

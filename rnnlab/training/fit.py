@@ -1,16 +1,20 @@
 """`fit` trains a task; `load_best` reads what it left."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.config import FitConfig, FitResult
 from rnnlab.training.lock import RunLock
 from rnnlab.training.loop import Loop
-from rnnlab.training.mesh import data_mesh, like, replicated
+from rnnlab.training.mesh import describe
+from rnnlab.training.processes import on_first
+from rnnlab.training.resume import read_meta
 from rnnlab.training.run import RunDirectory, check_identity, identity
 from rnnlab.training.task import PyTree, Task
 from rnnlab.training.trainer import Trainer
@@ -35,20 +39,28 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
       FloatingPointError: a metric of an evaluation that is not finite.
       RuntimeError: another process trains in `config.workdir`.
       SystemExit: 75 after a SIGTERM or SIGINT: saved, and the same call goes on; 3 after too many
-        updates that were not finite; 4 where no checkpoint is whole; 5 where the disk is full.
+        updates that were not finite; 4 where no checkpoint is whole; 5 where the disk is full; 6
+        where memory is.
     """
     trainer = Trainer(task, config)
     print(log.summary(trainer.state.params), flush=True)
+    if trainer.mesh.size > 1:
+        print(describe(trainer.mesh), flush=True)
     if config.dry_run:
         _, seconds = trainer.program(next(iter(task.train_batches(0))))
         print(f"compiled in {seconds:.1f} s", flush=True)
         return None
     run = RunDirectory(config.workdir)
-    with (
-        RunLock(run.path),
-        Checkpoints(run.checkpoints, config.keep) as checkpoints,
-        log.Console(config.steps) as out,
-    ):
+    with contextlib.ExitStack() as stack:
+        checkpoints = None
+
+        def open_run() -> None:
+            nonlocal checkpoints
+            stack.enter_context(RunLock(run.path))
+            checkpoints = stack.enter_context(Checkpoints(run.checkpoints, config.keep))
+
+        on_first(open_run)
+        out = stack.enter_context(log.Console(config.steps))
         return Loop(task, config, run, checkpoints, out, trainer).run()
 
 
@@ -87,8 +99,13 @@ def load_best(
         latest = checkpoints.latest()
         if latest is None:
             raise FileNotFoundError(f"{run.checkpoints}: expected a checkpoint, found none.")
-        meta = checkpoints.meta(latest)
-        check_identity(run, meta["identity"], expected)
-        best = best or meta["progress"]["best_step"] or latest
-        params = jax.eval_shape(init, jax.random.key(0))
-        return checkpoints.restore_params(best, like(params, replicated(data_mesh("", 1)))), best
+        saved, progress = read_meta(checkpoints.meta(latest))
+        check_identity(run, saved, expected)
+        best = best or progress.best_step or latest
+        if best not in checkpoints.steps():
+            raise FileNotFoundError(
+                f"{run.checkpoints}: expected a checkpoint of the best step, {best!r}, found those"
+                f" of {', '.join(map(str, checkpoints.steps()))}."
+            )
+        params = checkpoints.restore_params(best, jax.eval_shape(init, jax.random.key(0)))
+        return jax.tree.map(jnp.asarray, params), best

@@ -12,6 +12,7 @@ class RunLock:
 
     Raises:
       RuntimeError: another process is in there, with its number. (On entering.)
+      OSError: nothing can be written there. (On entering.)
     """
 
     def __init__(self, directory: pathlib.Path):
@@ -19,8 +20,15 @@ class RunLock:
         self._file: int | None = None
 
     def __enter__(self) -> "RunLock":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"workdir: expected a directory to write in, got {self._path.parent}"
+                f" ({error.strerror}). Name another --workdir.",
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

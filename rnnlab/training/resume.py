@@ -9,7 +9,7 @@ from typing import Any
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.config import NO_CHECKPOINT, FitConfig
 from rnnlab.training.run import RunDirectory, check_identity
-from rnnlab.training.trainer import Trainer
+from rnnlab.training.task import PyTree
 
 LONGEST = 300
 """Characters of what is said about a checkpoint that is not whole."""
@@ -30,15 +30,67 @@ class Progress:
     metrics_size: int = 0  # bytes of metrics.jsonl
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(is_entry, value.values()))
+
+
+_FITS: Mapping[Any, Callable[[Any], bool]] = {
+    int: _is_count,
+    int | None: lambda value: value is None or _is_count(value),
+    bool: lambda value: isinstance(value, bool),
+    dict[str, str]: lambda value: _is_table(value, lambda text: isinstance(text, str)),
+    dict[str, dict[str, float]]: lambda value: _is_table(
+        value, lambda metrics: _is_table(metrics, _is_number)
+    ),
+    dict[str, tuple[float, float]]: lambda value: _is_table(
+        value, lambda pair: isinstance(pair, list) and list(map(_is_number, pair)) == [True, True]
+    ),
+}
+"""Type -> whether a value that was read from JSON is of it."""
+
+_META: Mapping[str, Mapping[str, Any]] = {
+    "identity": dict.fromkeys(("flags", "data", "assets"), dict[str, str]),
+    "progress": {field.name: field.type for field in dataclasses.fields(Progress)},
+}
+
+
+def read_meta(meta: Mapping[str, Any]) -> tuple[dict[str, Any], Progress]:
+    """The identity and the progress that a checkpoint holds; it may come from anywhere.
+
+    Raises:
+      ValueError: they are not what a run saves.
+    """
+    for part, fields in _META.items():
+        saved = meta.get(part)
+        if not isinstance(saved, dict) or saved.keys() - fields.keys():
+            raise ValueError(f"meta: expected {part} with {', '.join(fields)}, got {saved!r:.100}.")
+        for name, value in saved.items():
+            if not _FITS[fields[name]](value):
+                raise ValueError(f"meta: expected {name}: {fields[name]}, got {value!r:.100}.")
+    if meta["identity"].keys() != _META["identity"].keys():
+        raise ValueError(f"meta: expected flags, data and assets, got {list(meta['identity'])}.")
+    return meta["identity"], Progress(**meta["progress"])
+
+
 def begin(
-    trainer: Trainer,
+    shapes: tuple[PyTree, PyTree],
     checkpoints: Checkpoints,
     run: RunDirectory,
     config: FitConfig,
     identity: Mapping[str, Any],
     say: Callable[[str], None],
-) -> tuple[int, Progress]:
-    """Takes up the newest checkpoint that is whole; the step, and what goes with it.
+) -> tuple[int, Progress, tuple[PyTree, PyTree]]:
+    """Reads the newest checkpoint that is whole: its step, its progress and its two trees.
+
+    Where there is no checkpoint the trees are the `shapes` that were asked for.
 
     Newer ones that are not whole are named and set aside, in `bad_checkpoints/`, so that the steps
     they stood for are trained and saved again.
@@ -53,17 +105,17 @@ def begin(
     bad: dict[int, str] = {}
     for step in reversed(steps):
         try:
-            meta = checkpoints.meta(step)
+            saved, progress = read_meta(checkpoints.meta(step))
         except Exception as error:  # whatever a damaged file leads to
             bad[step] = _problem(error)
             continue
-        check_identity(run, meta["identity"], identity)
+        check_identity(run, saved, identity)
         if step > config.steps:
             raise ValueError(
                 f"steps: expected at least the {step} that {run.path} has done, got {config.steps}."
             )
         try:
-            trainer.restore(checkpoints, step)
+            parts = checkpoints.restore(step, *shapes)
         except Exception as error:
             bad[step] = _problem(error)
             continue
@@ -71,13 +123,13 @@ def begin(
             say(f"checkpoint of step {other} is not usable: {problem}")
             say(f"it was moved to {checkpoints.set_aside(other)}")
         say(f"resumed at step {step}")
-        return step, Progress(**meta["progress"])
+        return step, progress, parts
     if bad:
         tried = "\n".join(f"  step {step}: {problem}" for step, problem in bad.items())
         say(f"error: {run.checkpoints}: none of the checkpoints is usable:\n{tried}")
         say("Restore one from a backup, or start again with another --workdir.")
         raise SystemExit(NO_CHECKPOINT)
-    return 0, Progress()
+    return 0, Progress(), shapes
 
 
 def _check_wish(resume: str, steps: list[int], run: RunDirectory) -> None:

@@ -11,10 +11,13 @@ import pathlib
 import platform
 import subprocess
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+
+from rnnlab.names import check_directory, check_file_name, check_line
+from rnnlab.training.processes import is_first
 
 FREE_FLAGS = frozenset(
     {
@@ -31,7 +34,8 @@ None changes what a step computes, but for an optimizer that reads the score (`n
 RUN_FILES = frozenset(
     {
         *("flags.txt", "run.json", "metrics.jsonl", "timing.jsonl", "loss.png", "lock"),
-        *("checkpoints", "bad_checkpoints", "eval", "profile", "tensorboard"),
+        *("checkpoints", "bad_checkpoints", "replaced_checkpoints"),
+        *("eval", "profile", "tensorboard"),
     }
 )
 """What `fit` itself writes into a run directory."""
@@ -41,10 +45,12 @@ class RunDirectory:
     """One run's files: `flags.txt`, `run.json`, `metrics.jsonl`, `timing.jsonl`, assets, pictures.
 
     `metrics.jsonl` holds deterministic values only, flushed line by line, so that two runs can be
-    compared byte by byte; durations go to `timing.jsonl`.
+    compared byte by byte; durations go to `timing.jsonl`. Of several processes only the first
+    writes; the others' calls do nothing.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
+        check_directory("workdir", path)
         self.path = pathlib.Path(path)
         self._failed: set[str] = set()  # files that could not be written, and said so
 
@@ -54,6 +60,8 @@ class RunDirectory:
 
     def write(self, name: str, content: str) -> None:
         """Writes a whole file; a reader sees the old one or the new one."""
+        if not is_first():
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         scratch = self.path / (name + ".tmp")
         try:
@@ -75,12 +83,21 @@ class RunDirectory:
 
     def write_flags(self, flags: Mapping[str, Any]) -> None:
         """`flags.txt`: the run again is `--flagfile=RUN/flags.txt`."""
+        for name, value in flags.items():
+            check_line("flags", f"--{name}={value}")
         self.write("flags.txt", "".join(f"--{name}={flags[name]}\n" for name in sorted(flags)))
 
     def read_flags(self) -> dict[str, str]:
         """What `write_flags` wrote."""
-        lines = self.read("flags.txt").splitlines()
-        return dict(line.removeprefix("--").split("=", 1) for line in lines)
+        flags = {}
+        for number, line in enumerate(self.read("flags.txt").splitlines(), start=1):
+            name, separator, value = line.partition("=")
+            if not name.startswith("--") or not separator:
+                raise ValueError(
+                    f"{self.path / 'flags.txt'}:{number}: expected --name=value, got {line!r}."
+                )
+            flags[name.removeprefix("--")] = value
+        return flags
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """`run.json`: what the run is and how it ended."""
@@ -88,10 +105,18 @@ class RunDirectory:
 
     def read_summary(self) -> dict[str, Any]:
         """What `write_summary` wrote."""
-        return json.loads(self.read("run.json"))
+        try:
+            summary = json.loads(self.read("run.json"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.path / 'run.json'}: expected JSON ({error}).") from error
+        if not isinstance(summary, dict):
+            raise ValueError(f"{self.path / 'run.json'}: expected a JSON object, got {summary!r}.")
+        return summary
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Adds a line to a `.jsonl` file, whole or not at all; a failure is one warning a file."""
+        if not is_first():
+            return
         try:
             with open(self.path / name, "ab", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
@@ -106,7 +131,10 @@ class RunDirectory:
 
     def write_artifacts(self, step: int, split: str, artifacts: Mapping[str, Any]) -> None:
         """Writes what an evaluation made under `eval/STEP/SPLIT/`; a failure is one warning."""
-        folder = self.path / "eval" / str(step) / split
+        if not is_first():
+            return
+        check_file_name("eval_batches", split)
+        folder = self.path / "eval" / str(int(step)) / split
         for name, content in artifacts.items():
             check_file_name("artifacts", name)
             attempt(f"artifact {name}", functools.partial(_write_artifact, folder / name, content))
@@ -118,6 +146,8 @@ class RunDirectory:
 
     def truncate_metrics(self, size: int) -> None:
         """Forgets what was logged after a checkpoint, for it will be logged again."""
+        if not is_first():
+            return
         if self.metrics_size() < size:
             raise ValueError(
                 f"{self.path / 'metrics.jsonl'}: expected the {size} bytes that the checkpoint"
@@ -130,14 +160,6 @@ class RunDirectory:
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every line of `metrics.jsonl`."""
         return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
-
-
-def check_file_name(what: str, name: str, taken: Collection[str] = ()) -> None:
-    """Refuses a name that would leave its folder, or write over a file of ours."""
-    if pathlib.PurePath(name).name != name or name in ("", ".."):
-        raise ValueError(f"{what}: expected a plain file name, got {name!r}.")
-    if name in taken:
-        raise ValueError(f"{what}: expected another name than {name!r}, which the run itself has.")
 
 
 def _write_artifact(path: pathlib.Path, content: Any) -> None:

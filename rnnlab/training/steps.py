@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnlab.training.mesh import batch_sharding, replicated
+from rnnlab.models.partition import MODEL
+from rnnlab.training.mesh import (
+    DATA,
+    batch_sharding,
+    param_shardings,
+    place,
+    replicated,
+    shardings_like,
+)
 from rnnlab.training.task import Metrics, PackedMetrics, PyTree, Ratio, Task
 
 RESERVED = frozenset({"loss", "gnorm", "learning_rate", "skipped", "step", "split"})
@@ -25,16 +33,10 @@ class TrainState(NamedTuple):
     evaluations: jax.Array  # int32 [], how often there was a score
 
 
-def state_shardings(mesh: jax.sharding.Mesh) -> TrainState:
-    """The task's state is split like the batch it belongs to; the rest is on every device."""
-    copied: Any = replicated(mesh)
-    return TrainState(copied, copied, copied, batch_sharding(mesh), copied, copied)
-
-
 def initial_train_state(
     task: Task, key: jax.Array, batch_size: int, mesh: jax.sharding.Mesh
-) -> TrainState:
-    """The state before the first step; consumes `key`."""
+) -> tuple[TrainState, TrainState]:
+    """The state before the first step, and where its arrays lie; consumes `key`."""
 
     def init(key):
         params = task.init(key)
@@ -53,7 +55,26 @@ def initial_train_state(
             evaluations=jnp.zeros((), jnp.int32),
         )
 
-    return jax.jit(init, out_shardings=state_shardings(mesh))(key)
+    shardings = state_shardings(task, jax.eval_shape(init, key), mesh)
+    return jax.jit(init, out_shardings=shardings)(key), shardings
+
+
+def state_shardings(task: Task, shapes: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
+    """The task's state is split like the batch it belongs to; parameters as the task says.
+
+    The state of the optimizer lies like the parameters it goes with. The rest is on every device.
+    """
+    copied: Any = replicated(mesh)
+    specs = task.partition(shapes.params, mesh.shape[MODEL]) if task.partition else None
+    params = param_shardings(mesh, shapes.params, specs)
+    return TrainState(
+        step=copied,
+        params=params,
+        opt_state=shardings_like(shapes.opt_state, shapes.params, params, copied),
+        state=jax.tree.map(lambda leaf: batch_sharding(mesh), shapes.state),
+        score=copied,
+        evaluations=copied,
+    )
 
 
 def compute_params(params: PyTree, dtype: str) -> PyTree:
@@ -162,40 +183,58 @@ def updates_per_batch(task: Task, train: TrainState, batch: PyTree) -> int:
     return counts.pop()
 
 
-def compile_train_step(
-    train_step: Callable, train: TrainState, batch: PyTree, mesh: jax.sharding.Mesh
-) -> Callable:
-    """Compiles the train step for the shapes of `batch`; it donates the state it is given.
+def lower_train_step(
+    train_step: Callable,
+    train: TrainState,
+    batch: PyTree,
+    shardings: TrainState,
+    mesh: jax.sharding.Mesh,
+) -> jax.stages.Lowered:
+    """The train step for the shapes of `batch`, to be compiled; it donates the state it is given.
 
     The program gives its metrics as `PackedMetrics`.
     """
-    shardings = state_shardings(mesh)
 
     def packed(train, batch):
         train, metrics = train_step(train, batch)
         return train, PackedMetrics.of(metrics)
 
-    return (
-        jax.jit(
-            packed,
-            in_shardings=(shardings, batch_sharding(mesh)),
-            out_shardings=(shardings, replicated(mesh)),
-            donate_argnums=0,
-        )
-        .lower(train, batch)
-        .compile()
-    )
+    return jax.jit(
+        packed,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    ).lower(train, batch)
 
 
-def make_loss_step(task: Task, dtype: str) -> Callable:
-    """`(params, state, batch) -> (state, metrics)` of a held-out batch."""
+def make_loss_step(task: Task, dtype: str, mesh: jax.sharding.Mesh) -> Callable:
+    """`(params, state, batch) -> (state, metrics)` of a held-out batch; the first has no state.
 
-    @jax.jit
+    Devices share the batch where its rows divide; where not, each has all of it.
+    """
+
     def step(params, state, batch):
         loss, (state, metrics) = task.loss(compute_params(params, dtype), state, batch, None)
         return state, PackedMetrics.of(_named(loss, metrics))
 
-    return step
+    def programs(rows):
+        start = jax.jit(task.initial_state, static_argnums=1, out_shardings=rows)
+        shardings = {"in_shardings": (None, rows, rows), "out_shardings": (rows, replicated(mesh))}
+        return rows, start, jax.jit(step, **shardings)
+
+    copied, split = programs(replicated(mesh)), programs(batch_sharding(mesh))
+
+    def loss_step(params, state, batch):
+        sizes = [len(leaf) for leaf in jax.tree.leaves(batch)]
+        shared = all(size % mesh.shape[DATA] == 0 for size in sizes)
+        rows, start, next_step = split if shared else copied
+        if state is None:
+            state = start(params, sizes[0])
+        if jax.process_count() > 1:
+            batch = place(batch, rows)
+        return next_step(params, state, batch)
+
+    return loss_step
 
 
 def _check_alike(before: TrainState, after: TrainState) -> None:

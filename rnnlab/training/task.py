@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnlab.names import check_file_name
 from rnnlab.training.averaging import average_of
-from rnnlab.training.run import RUN_FILES, check_file_name
+from rnnlab.training.run import RUN_FILES
 
 PyTree = Any
 
@@ -90,6 +91,8 @@ class Task:
       derive: averaged metrics of an evaluation -> those and others that follow from them (a
         perplexity is the exponential of a mean, so it is no mean itself).
       unit: what the weight of the loss counts, for the log: "tok" for tokens.
+      partition: `(params, count) -> tree of PartitionSpec`, for a model too large for one device:
+        which parameters `count` devices share, over the mesh's axis "model". None copies them all.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -105,6 +108,7 @@ class Task:
     collect: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]] | None = None
     derive: Callable[[dict[str, float]], dict[str, float]] = _as_they_are
     unit: str = "ex"
+    partition: Callable[[PyTree, int], PyTree] | None = None
 
     def __post_init__(self):
         for name in self.assets:

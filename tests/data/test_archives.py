@@ -8,6 +8,8 @@ import pytest
 
 from rnnlab.data.archives import Member, extract, read_members
 
+pytestmark = pytest.mark.promise("R19")
+
 FILES = {"folder/a.txt": b"a" * 1000, "folder/deep/b.bin": bytes(range(256)), "empty": b""}
 
 

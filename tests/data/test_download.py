@@ -8,7 +8,7 @@ import pytest
 from rnnlab.data import download as download_module
 from rnnlab.data.registry import DataFile, Dataset, get, read_file
 
-pytestmark = pytest.mark.usefixtures("nowhere")
+pytestmark = [pytest.mark.usefixtures("nowhere"), pytest.mark.promise("R17")]
 
 CONTENT = b"ten bytes\n" * 1024
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -18,6 +18,8 @@ from tests.data.making import (
     make_zip,
 )
 
+pytestmark = pytest.mark.promise("R22")
+
 
 def idx_of(**changes):
     fields = {

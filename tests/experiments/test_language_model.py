@@ -12,7 +12,7 @@ from experiments import language_model as experiment
 from rnnlab.data import Corpus, Streams, text
 from rnnlab.training import load_best
 from rnnlab.training.checkpoint import Checkpoints
-from rnnlab.training.mesh import data_mesh, like
+from rnnlab.training.mesh import make_mesh
 from rnnlab.training.steps import initial_train_state
 from rnnlab.training.trainer import Trainer
 
@@ -58,11 +58,11 @@ def setup(workdir, *options):
 def everything(workdir, *options):
     """The newest checkpoint, bit for bit, and the metrics."""
     task, config = setup(workdir, *options)
-    mesh = data_mesh("", config.batch_size)
-    train = initial_train_state(task, jax.random.key(0), config.batch_size, mesh)
+    mesh = make_mesh("", config.batch_size)
+    train, _ = initial_train_state(task, jax.random.key(0), config.batch_size, mesh)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         rest = train._replace(params=())
-        tree = checkpoints.restore(checkpoints.latest(), like(train.params), like(rest))
+        tree = checkpoints.restore(checkpoints.latest(), train.params, rest)
     leaves = [(leaf.shape, leaf.tobytes()) for leaf in jax.tree.leaves(jax.device_get(tree))]
     return leaves, (workdir / "metrics.jsonl").read_text()
 

@@ -9,7 +9,6 @@ import pytest
 
 from rnnlab.training import fit
 from rnnlab.training.checkpoint import Checkpoints
-from rnnlab.training.mesh import like
 from rnnlab.training.trainer import Trainer
 
 DAMAGES = {
@@ -33,7 +32,7 @@ def flip(path, position, bit):
 def content_of(directory, trees):
     """Everything that a resumed run would read of step 20."""
     with Checkpoints(directory, read_only=True) as checkpoints:
-        restored = checkpoints.restore(20, *map(like, trees))
+        restored = checkpoints.restore(20, *trees)
         leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(restored)]
         return leaves, checkpoints.meta(20)
 
@@ -42,13 +41,14 @@ def flips(count):
     return pytest.param(count, marks=[pytest.mark.slow] + [pytest.mark.full] * (count > 100))
 
 
+@pytest.mark.promise("R3")
 @pytest.mark.parametrize("count", [flips(60), flips(1000)])
-def test_no_flipped_bit_is_silent(make_task, make_config, tmp_path, count):
+def test_no_flipped_bit_is_silent(make_task, make_config, tmp_path, count, counted):
     """Each is refused, or lies where nothing is read from."""
     config = make_config()
     fit(make_task(), config)
     directory = pathlib.Path(config.workdir, "checkpoints")
-    trees = Trainer(make_task(), config).saved_parts()
+    trees = Trainer(make_task(), config).shapes()
     expected = content_of(directory, trees)
     sizes = [path.stat().st_size for path in files_of(config, 20)]
     generator, seen = np.random.default_rng(0), 0
@@ -64,9 +64,11 @@ def test_no_flipped_bit_is_silent(make_task, make_config, tmp_path, count):
         flip(path, position, bit)
     assert content_of(directory, trees) == expected
     assert seen > count // 4
+    counted(count, count)
 
 
 @pytest.mark.slow
+@pytest.mark.promise("R4")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_means_the_checkpoint_before_it(
     make_task, make_config, saved_bytes, damage, capsys
@@ -91,6 +93,7 @@ def test_a_damaged_file_means_the_checkpoint_before_it(
     assert used_before > 3
 
 
+@pytest.mark.promise("R5")
 def test_no_usable_checkpoint_is_exit_4_and_loses_nothing(make_task, make_config, capsys):
     config = make_config(steps=15)
     fit(make_task(), config)
@@ -109,6 +112,7 @@ def test_no_usable_checkpoint_is_exit_4_and_loses_nothing(make_task, make_config
     assert sorted(p.name for p in pathlib.Path(config.workdir, "checkpoints").iterdir()) == kept
 
 
+@pytest.mark.promise("R4")
 def test_a_damaged_checkpoint_is_set_aside_and_its_step_saved_again(make_task, make_config):
     config = make_config(steps=15)
     fit(make_task(), config)

@@ -35,13 +35,20 @@ def fill(directory, leave):
     (directory / "filler").write_bytes(b"\0" * max(free - leave, 0))
 
 
+def room(twentieths):
+    marks = [pytest.mark.full] * (twentieths != 10)
+    return pytest.param(twentieths * MEGABYTE // 20, marks=marks, id=f"{twentieths}")
+
+
+@pytest.mark.promise("R6")
+@pytest.mark.parametrize("leave", map(room, range(1, 21)))
 def test_no_room_for_a_checkpoint_is_exit_5_and_the_older_one_restores(
-    make_task, make_config, small_disk, capsys
+    make_task, make_config, small_disk, capsys, leave
 ):
     def batches(first_step):
         for step, batch in enumerate(make_task().train_batches(first_step), first_step):
             if step == 8:  # after the checkpoint of step 7
-                fill(small_disk, MEGABYTE // 2)
+                fill(small_disk, leave)
             yield batch
 
     config = make_config(str(small_disk / "run"))
@@ -59,6 +66,7 @@ def test_no_room_for_a_checkpoint_is_exit_5_and_the_older_one_restores(
     assert result.metrics == expected.metrics
 
 
+@pytest.mark.promise("R6")
 def test_a_save_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"a": jnp.ones(3)}, (), {}, best=None)
@@ -73,6 +81,7 @@ def test_a_save_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch)
         assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
+@pytest.mark.promise("R7")
 def test_no_room_for_metrics_is_one_warning_a_file(make_task, make_config, small_disk):
     """The checkpoints lie elsewhere, so training goes on to its end."""
     config = make_config()

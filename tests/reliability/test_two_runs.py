@@ -11,6 +11,8 @@ import pytest
 from rnnlab.training import fit
 from rnnlab.training.lock import RunLock
 
+pytestmark = pytest.mark.promise("R18")
+
 ROOT = pathlib.Path(__file__).parents[2]
 HOLD = """
 import pathlib, sys

@@ -13,7 +13,7 @@ import pytest
 from rnnlab.data import Streams
 from rnnlab.training import FitConfig, Ratio, Task
 from rnnlab.training.checkpoint import Checkpoints
-from rnnlab.training.mesh import data_mesh, like
+from rnnlab.training.mesh import make_mesh
 from rnnlab.training.optimizers import make_optimizer, make_schedule
 from rnnlab.training.steps import initial_train_state
 from tests.compile_once import compile_once as compile_once
@@ -123,11 +123,11 @@ def saved_bytes():
     """Everything in the newest checkpoint of a run, bit for bit."""
 
     def read(task, config):
-        mesh = data_mesh("", config.batch_size)
-        train = initial_train_state(task, jax.random.key(0), config.batch_size, mesh)
+        mesh = make_mesh("", config.batch_size)
+        train, _ = initial_train_state(task, jax.random.key(0), config.batch_size, mesh)
         with Checkpoints(pathlib.Path(config.workdir) / "checkpoints") as checkpoints:
             rest = train._replace(params=())
-            tree = checkpoints.restore(checkpoints.latest(), like(train.params), like(rest))
+            tree = checkpoints.restore(checkpoints.latest(), train.params, rest)
         leaves = jax.tree.leaves(jax.device_get(tree))
         return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in leaves]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rnnlab.training.checkpoint import Checkpoints, named_leaves
-from rnnlab.training.mesh import data_mesh, like, replicated
 
 
 class Pair(NamedTuple):
@@ -28,9 +27,9 @@ def test_trees_come_back_bit_for_bit(tmp_path, name):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(3, tree, TREES["nested"], meta, best=None)
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
-        params, training = checkpoints.restore(3, like(tree), like(TREES["nested"]))
+        params, training = checkpoints.restore(3, tree, TREES["nested"])
         assert checkpoints.meta(3) == meta
-        again = checkpoints.restore_params(3, like(tree))
+        again = checkpoints.restore_params(3, tree)
     for got, want in ((params, tree), (again, tree), (training, TREES["nested"])):
         assert jax.tree.structure(got) == jax.tree.structure(want)
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
@@ -41,7 +40,7 @@ def test_restores_to_shapes_alone(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(0, jnp.arange(4.0), (), {}, best=None)
         shape = jax.ShapeDtypeStruct((4,), jnp.float32)
-        restored = checkpoints.restore_params(0, like(shape, replicated(data_mesh("", 1))))
+        restored = checkpoints.restore_params(0, shape)
     assert restored.tolist() == [0, 1, 2, 3]
 
 
@@ -52,6 +51,28 @@ def test_keeps_the_newest_and_the_best(tmp_path):
             checkpoints.save(step, jnp.zeros(1), (), {}, best=1 if step else None)
         assert checkpoints.steps() == [1, 3, 4]
         assert checkpoints.latest() == 4
+
+
+def test_a_step_may_be_replaced(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        for value in (1.0, 2.0):
+            checkpoints.save(3, jnp.full(1, value), (), {}, best=None)
+        assert checkpoints.restore_params(3, jnp.zeros(1)).tolist() == [2]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])  # the second stands for a kill
+def test_a_replacement_broken_off_leaves_the_checkpoint_there_was(tmp_path, monkeypatch, error):
+    def fail(*args, **options):
+        raise error
+
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(3, jnp.ones(1), (), {}, best=None)
+        monkeypatch.setattr(checkpoints._manager, "save", fail)
+        with pytest.raises(error):
+            checkpoints.save(3, jnp.zeros(1), (), {}, best=None)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.restore_params(3, jnp.zeros(1)).tolist() == [1]
 
 
 def test_errors(tmp_path):
@@ -78,7 +99,7 @@ def test_a_changed_value_is_named(tmp_path, item, monkeypatch):
                 restored = restore(*args, **options)
                 if item not in restored:
                     return restored
-                tree = jax.tree.map(lambda leaf: leaf.at[0].set(2), restored[item])
+                tree = jax.tree.map(lambda leaf: np.full_like(leaf, 2), restored[item])
                 return {**dict(restored.items()), item: tree}
 
             monkeypatch.setattr(checkpoints._manager, "restore", flipped)

@@ -9,6 +9,7 @@ import pytest
 from rnnlab import plot
 from rnnlab.training import Evaluation, Ratio, fit, load_best
 from rnnlab.training.evaluation import make_evaluate
+from rnnlab.training.mesh import make_mesh
 from rnnlab.training.optimizers import make_optimizer
 
 
@@ -77,7 +78,7 @@ def test_evaluate_gets_a_key_of_the_step_alone(make_task):
         return Evaluation({})
 
     task = make_task(evaluate=evaluate)
-    score = make_evaluate(task, "float32", jax.random.key(5))
+    score = make_evaluate(task, "float32", jax.random.key(5), make_mesh("", 1))
     params = task.init(jax.random.key(0))
     for step in (3, 4, 3):
         score(params, "valid", step)
@@ -95,7 +96,7 @@ def test_evaluate_gets_a_key_of_the_step_alone(make_task):
 )
 def test_metrics_that_cannot_be(make_task, found, error, message):
     task = make_task(evaluate=lambda *_: Evaluation(found))
-    score = make_evaluate(task, "float32", jax.random.key(0))
+    score = make_evaluate(task, "float32", jax.random.key(0), make_mesh("", 1))
     with pytest.raises(error, match=message):
         score(task.init(jax.random.key(0)), "valid", 1)
 

@@ -4,9 +4,16 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from rnnlab.training.mesh import data_mesh
+from rnnlab.cells import LSTM
+from rnnlab.models import LanguageModel
+from rnnlab.training.mesh import batch_sharding, make_mesh, place, replicated, shardings_like
 
 SCRIPT = """
 import itertools
@@ -59,23 +66,62 @@ def test_two_devices_train_as_one_and_resume(tmp_path):
     assert "resumed at step 4" in done.stdout
 
 
+def test_parameters_are_split_by_words_or_by_features():
+    model = LanguageModel(12, 6, cells=(LSTM(8),))
+    params = model.init(jax.random.key(0))
+    even, odd = model.partition(params, 4), model.partition(params, 3)
+    assert (even.embedding, even.kernel, even.bias) == (P("model"), P(None, "model"), P("model"))
+    assert (odd.embedding, odd.kernel, odd.bias) == (P("model"), P(None, "model"), P("model"))
+    by_features = model.partition(params, 8)
+    assert (by_features.embedding, by_features.kernel) == (P(), P("model"))
+    assert all(spec == P() for spec in jax.tree.leaves(even.cells))
+    tied = LanguageModel(12, 8, cells=(LSTM(8),), tied=True)
+    assert tied.partition(tied.init(jax.random.key(0)), 4).kernel is None
+
+
+def test_the_optimizer_lies_like_its_parameters():
+    """Moments have the path and the shape of a parameter; counts and other shapes are copied."""
+    params = {"a": {"kernel": jnp.zeros((4, 2))}, "kernel": jnp.zeros((2, 4))}
+    opt_state = optax.adam(1e-3).init(params)
+    mesh = make_mesh("", 1)
+    split, copied = NamedSharding(mesh, P("model")), NamedSharding(mesh, P())
+    lying = shardings_like(opt_state, params, {"a": {"kernel": split}, "kernel": copied}, copied)
+    assert lying[0].mu == lying[0].nu == {"a": {"kernel": split}, "kernel": copied}
+    assert lying[0].count == copied
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 3), (0, 2)])
+def test_placed_arrays_are_the_same(shape):
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    mesh = make_mesh("", 4)
+    for sharding in (replicated(mesh), batch_sharding(mesh)):
+        if shape or sharding == replicated(mesh):
+            placed = place({"x": array}, sharding)["x"]
+            np.testing.assert_array_equal(placed, array)
+            assert placed.sharding == sharding
+
+
 def test_one_device_is_the_default():
-    assert data_mesh("", 3).devices.size == 1
+    assert make_mesh("", 3).devices.size == 1
 
 
-@pytest.mark.parametrize("spec", ["data", "data:0", "data:-1", "data:x", "model:2", "2"])
+@pytest.mark.parametrize(
+    "spec",
+    ["data", "data:0", "data:-1", "data:x", "model:2", "2", "data:2,model:0", "data:2,data:2"],
+)
 def test_malformed_mesh(spec):
     with pytest.raises(ValueError, match="mesh: expected data:N"):
-        data_mesh(spec, 64)
+        make_mesh(spec, 64)
 
 
 def test_more_devices_than_there_are():
-    count = len(jax.local_devices()) + 1
-    with pytest.raises(ValueError, match=r"mesh: expected at most the \d+ local device"):
-        data_mesh(f"data:{count}", count)
+    count = len(jax.devices()) + 1
+    with pytest.raises(ValueError, match=r"mesh: expected at most the \d+ device\(s\) there are"):
+        make_mesh(f"data:{count}", count)
 
 
 def test_batch_has_to_divide(monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices() * 4)
+    devices = jax.devices() * 4
+    monkeypatch.setattr(jax, "devices", lambda: devices)
     with pytest.raises(ValueError, match="batch_size: expected a multiple of 4"):
-        data_mesh("data:4", 6)
+        make_mesh("data:4", 6)

@@ -28,7 +28,7 @@ def test_a_signal_saves_and_leaves_and_the_run_goes_on_bitwise(
         fit(make_task(train_batches=signalled), stopped)
     assert exit_.value.code == 75
     run = json.loads(pathlib.Path(stopped.workdir, "run.json").read_text())
-    assert (run["finished"], run["step"]) == (False, 9)
+    assert (run["finished"], run["step"]) == (False, 8)
     assert run["stop_reason"] == f"preempted by {signal.Signals(number).name}"
     fit(make_task(), stopped)
     assert saved_bytes(make_task(), stopped) == saved_bytes(make_task(), straight)

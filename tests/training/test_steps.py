@@ -8,7 +8,7 @@ import pytest
 
 from rnnlab.data import BucketBatches
 from rnnlab.training import FitConfig, Ratio, Task, fit
-from rnnlab.training.mesh import data_mesh
+from rnnlab.training.mesh import make_mesh
 from rnnlab.training.steps import (
     initial_train_state,
     make_gradients,
@@ -91,7 +91,7 @@ def test_the_optimizer_gets_the_loss_and_the_last_score(make_task):
 
     optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
     task = make_task(optimizer=optimizer)
-    train = initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+    train, _ = initial_train_state(task, jax.random.key(0), 4, make_mesh("", 4))
     train = train._replace(score=jnp.float32(1.5), evaluations=jnp.int32(3))
     batch = next(task.train_batches(0))
     _, metrics = make_train_step(task, "float32", jax.random.key(1))(train, batch)
@@ -122,7 +122,7 @@ def collecting_task(make_task, minibatches):
 
 def test_collect_makes_several_updates_of_one_batch(make_task):
     task = collecting_task(make_task, 3)
-    train = initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+    train, _ = initial_train_state(task, jax.random.key(0), 4, make_mesh("", 4))
     batch = next(task.train_batches(0))
     assert updates_per_batch(task, train, batch) == 3
     after, metrics = make_train_step(task, "float32", jax.random.key(1))(train, batch)
@@ -153,7 +153,7 @@ def test_minibatches_without_a_common_first_axis_are_refused(make_task):
         collecting_task(make_task, 3),
         collect=lambda params, state, batch, key: (state, batch.start[0]),
     )
-    train = initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+    train, _ = initial_train_state(task, jax.random.key(0), 4, make_mesh("", 4))
     with pytest.raises(ValueError, match="collect: expected minibatches whose leaves"):
         updates_per_batch(task, train, next(task.train_batches(0)))
 
@@ -208,7 +208,7 @@ def test_a_typed_key_in_the_state_is_refused(make_task):
         initial_state=lambda params, batch_size: jax.random.split(jax.random.key(0), 4)
     )
     with pytest.raises(TypeError, match="initial_state: expected arrays of numbers, got a typed"):
-        initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+        initial_train_state(task, jax.random.key(0), 4, make_mesh("", 4))
 
 
 def test_a_batch_of_filling_gives_the_optimizer_a_number(make_task):
@@ -220,7 +220,7 @@ def test_a_batch_of_filling_gives_the_optimizer_a_number(make_task):
 
     optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
     task = make_task(optimizer=optimizer)
-    train = initial_train_state(task, jax.random.key(0), 4, data_mesh("", 4))
+    train, _ = initial_train_state(task, jax.random.key(0), 4, make_mesh("", 4))
     batch = next(task.train_batches(0))
     batch = batch._replace(weights=np.zeros_like(batch.weights))
     make_train_step(task, "float32", jax.random.key(1))(train, batch)

@@ -1,0 +1,170 @@
+"""R16: a run goes on with its own flags and data; which may change is a list, the rest is refused.
+
+Every flag of every experiment has its line here: a new one without is a failing test.
+"""
+
+import pathlib
+
+import pytest
+
+from experiments import classifier, common, language_model
+from rnnlab.data.text import Corpus
+from rnnlab.training.checkpoint import Checkpoints
+from rnnlab.training.resume import begin
+from rnnlab.training.run import FREE_FLAGS, RunDirectory, identity
+
+pytestmark = pytest.mark.promise("R16")
+
+SHARED = {
+    **{"seed": 1, "batch_size": 4, "microbatches": 2, "learning_rate": 0.5, "warmup_steps": 1},
+    **{"schedule": "constant", "decay_steps": 7, "optimizer": "sgd", "clip_norm": 2.0},
+    **{"optimizer_options": '{"b1": 0.5}', "clip_value": 1.0, "weight_decay": 0.1},
+    **{"average": "ema", "average_decay": 0.5, "average_patience": 2, "max_skips": 3},
+    **{"patience": 2, "cell": "elman", "features": 5, "layers": 2, "strategy": "unrolled"},
+    **{"dtype": "bfloat16", "dropout": 0.5},
+}
+"""Flag -> another value than the run's; it decides what is computed."""
+
+OTHER = {
+    language_model: {
+        **SHARED,
+        **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
+        **{"eval_streams": 3, "embedding_features": 6},
+    },
+    classifier: {**SHARED, "eval_batch_size": 32},
+}
+ONLY_ONE_VALUE = {language_model: set(), classifier: {"dataset"}}
+FREE = {
+    **{"steps": 9, "log_every": 3, "eval_every": 3, "save_every": 3, "keep": 3, "data_dir": "."},
+    **{"mesh": "data:1", "profile": "true", "tensorboard": "true"},
+}
+"""Flag -> another value; it may change, and nothing that is computed does."""
+
+SAMPLING = {"mode": "train", "prompt": "b", "length": 3, "temperature": 0.5, "top_k": 2}
+TINY = {
+    language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
+    " --length=2 --prompt=a --strategy=scan",
+    classifier: "--steps=2 --features=4 --batch_size=2 --eval_batch_size=300 --strategy=scan",
+}
+EXPERIMENTS = pytest.mark.parametrize("module", OTHER, ids=lambda module: module.__name__[12:])
+
+
+class WentThrough(BaseException):
+    """The checkpoint would have been read."""
+
+
+def corpus(train="abcab" * 9):
+    return lambda name, data_dir: Corpus(name, {"train": train, "valid": "abc" * 9})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_data():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language_model, "load_corpus", corpus())
+        patch.setattr(classifier, "SPLITS", {"train": 20, "valid": 20, "test": 20})
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(small_data, tmp_path_factory):
+    """Module -> the flags of a run of it that has ended."""
+    flags = {}
+    for module, tiny in TINY.items():
+        workdir = tmp_path_factory.mktemp("run")
+        flags[module] = [f"--workdir={workdir}", *tiny.split()]
+        module.main(["program", *flags[module]])
+    return flags
+
+
+@pytest.fixture
+def resume(runs, monkeypatch):
+    """Starts an experiment again with other flags, as far as the checkpoint's arrays."""
+
+    def only_begin(task, config):
+        run = RunDirectory(config.workdir)
+        ours = identity(config.flags, config.data, task.assets)
+        with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+            begin(((), ()), checkpoints, run, config, ours, print)
+
+    def stop(*args):
+        raise WentThrough
+
+    monkeypatch.setattr(Checkpoints, "restore", stop)
+    for module in OTHER:
+        monkeypatch.setattr(module, "fit", only_begin)
+    return lambda module, *flags: module.main(["program", *runs[module], *flags])
+
+
+@EXPERIMENTS
+def test_every_flag_has_a_line(module):
+    sampling = set(getattr(module, "SAMPLING", ()))
+    known = OTHER[module].keys() | FREE.keys() | ONLY_ONE_VALUE[module] | common.UNRECORDED
+    assert set(module.FLAGS) == known | sampling | {"workdir"}
+    assert FREE.keys() | {"workdir"} == FREE_FLAGS
+    assert sampling <= SAMPLING.keys()
+    for name in ONLY_ONE_VALUE[module]:
+        assert len(module.FLAGS[name].parser.enum_values) == 1
+
+
+CHANGES = [(module, *change) for module, flags in OTHER.items() for change in flags.items()]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), CHANGES, ids=[f"{m.__name__[12:]}-{n}" for m, n, _ in CHANGES]
+)
+def test_another_value_is_refused_with_both(resume, module, name, value):
+    with pytest.raises(ValueError, match="cannot go on with this run") as error:
+        resume(module, f"--{name}={value}")
+    saved = RunDirectory(module.FLAGS.workdir).read_flags()[name]
+    assert f"--{name}: {saved} there, {value} here" in str(error.value)
+    assert str(error.value).count(" there, ") == 1
+    assert "Give the flags of" in str(error.value)
+
+
+@EXPERIMENTS
+@pytest.mark.parametrize("name", FREE)
+def test_what_changes_no_result_may_change(resume, module, name):
+    with pytest.raises(WentThrough):
+        resume(module, f"--{name}={FREE[name]}")
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_how_a_sample_is_drawn_may_change(resume, name):
+    with pytest.raises(WentThrough):
+        resume(language_model, f"--{name}={SAMPLING[name]}")
+
+
+def test_several_differences_are_all_named(resume):
+    with pytest.raises(ValueError, match=r"--cell: lstm there, gru here; --seed: 0 there, 3 here"):
+        resume(language_model, "--seed=3", "--cell=gru")
+
+
+def test_other_text_is_refused(resume, monkeypatch):
+    monkeypatch.setattr(language_model, "load_corpus", corpus("abcac" * 9))
+    with pytest.raises(ValueError, match=r"data train: [0-9a-f]{64} there, [0-9a-f]{64} here"):
+        resume(language_model)
+    monkeypatch.setattr(language_model, "load_corpus", corpus("abcad" * 9))
+    with pytest.raises(ValueError, match=r"asset vocabulary\.json: [0-9a-f]{64} there"):
+        resume(language_model)
+
+
+def test_other_series_are_refused(resume, monkeypatch):
+    monkeypatch.setattr(classifier, "SPLITS", {"train": 21, "valid": 20, "test": 20})
+    with pytest.raises(ValueError, match=r"data train: .* asset normaliser\.json: "):
+        resume(classifier)
+
+
+@EXPERIMENTS
+def test_nothing_of_the_run_has_changed_after_a_refusal(runs, module):
+    """All the way, with nothing left out."""
+    path = pathlib.Path(runs[module][0].removeprefix("--workdir="))
+
+    def files():
+        return {file: file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+    before = files()
+    with pytest.raises(ValueError, match="--features: 4 there, 5 here"):
+        module.main(["program", *runs[module], "--features=5"])
+    after = files()
+    assert {file.name for file in before if before[file] != after[file]} <= {"lock"}
+    assert before.keys() == after.keys()
