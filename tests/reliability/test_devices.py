@@ -73,6 +73,8 @@ def test_any_order_of_device_counts_has_the_losses_of_one(train, order):
 
 
 @pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.promise("R13")
 def test_shared_parameters_have_the_losses_of_one(train):
     """An embedding and an output split over devices, then gathered on one, then split in two."""
     expected = losses(train(*["data:1"] * 3))
@@ -81,6 +83,8 @@ def test_shared_parameters_have_the_losses_of_one(train):
 
 
 @pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.promise("R13")
 def test_the_same_number_of_devices_is_bitwise(train, tmp_path):
     """Three runs of 20 steps, and the last 20 of them again."""
     whole = train(*["data:8"] * 3)

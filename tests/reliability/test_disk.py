@@ -41,7 +41,7 @@ def room(twentieths):
 
 
 @pytest.mark.promise("R6")
-@pytest.mark.parametrize("leave", map(room, range(1, 21)))
+@pytest.mark.parametrize("leave", [room(twentieths) for twentieths in range(1, 21)])
 def test_no_room_for_a_checkpoint_is_exit_5_and_the_older_one_restores(
     make_task, make_config, small_disk, capsys, leave
 ):

@@ -19,8 +19,8 @@ FULL = [pytest.mark.slow, pytest.mark.full, pytest.mark.promise("R25")]
 FORMS = [
     # The quick form is too short to tell warming up from growing, and a pool's last thread of some
     # thirty may come in it, so it allows more and is no proof of the promise.
-    pytest.param(12, 40, 0.05, marks=pytest.mark.slow, id="quick"),
-    pytest.param(600, 500, 0.02, marks=FULL, id="full"),
+    pytest.param("language_model", 8, 40, 0.05, marks=pytest.mark.slow, id="quick"),
+    *(pytest.param(family, 600, 500, 0.02, marks=FULL, id=f"full-{family}") for family in FAMILIES),
 ]
 COMPILED = re.compile(r"Compiling (.+) with global shapes and types (.+)\. Argument mapping")
 
@@ -51,8 +51,7 @@ def growth(values, typical):
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("seconds", "save_every", "most"), FORMS)
+@pytest.mark.parametrize(("family", "seconds", "save_every", "most"), FORMS)
 def test_nothing_grows(launch, tmp_path, family, seconds, save_every, most, record_property):
     run = launch(
         family, tmp_path / "run", f"{BUSY} --save_every={save_every}", JAX_LOG_COMPILES="1"
