@@ -63,7 +63,7 @@ def collect(stats: Mapping[str, Iterable]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in stats.get(outcome, ()):
-            properties = dict(report.user_properties)
+            properties = dict(getattr(report, "user_properties", ()))  # a collection has none
             for row in properties.get("promises", ()):
                 add(found.setdefault(row, Found()), report.nodeid, outcome, properties)
     return found
