@@ -33,6 +33,7 @@ def pytest_collection_modifyitems(items):
             )
         if rows:
             item.user_properties.append(("promises", sorted(set(rows))))
+    items.sort(key=lambda item: "test_soak" not in item.nodeid)  # the longest first
 
 
 @pytest.fixture
