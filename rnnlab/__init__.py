@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rnnlab.core import Cell as Cell
     from rnnlab.core import GatedCell as GatedCell
     from rnnlab.core import LinearCell as LinearCell
+    from rnnlab.core import MatrixCell as MatrixCell
     from rnnlab.engine import unroll as unroll
     from rnnlab.sequences import bidirectional as bidirectional
     from rnnlab.sequences import lengths_to_mask as lengths_to_mask
@@ -32,6 +33,7 @@ _HOMES = {
     "Cell": "core",
     "GatedCell": "core",
     "LinearCell": "core",
+    "MatrixCell": "core",
     "unroll": "engine",
     "bidirectional": "sequences",
     "lengths_to_mask": "sequences",

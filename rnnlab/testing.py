@@ -53,8 +53,7 @@ def example(
     keys = jax.random.split(jax.random.key(seed), 4)
     params = jax.tree.map(lambda a: a.astype(dtype), cell.init(keys[0], in_features))
     params = _add_noise(keys[1], params, 0.1)
-    features = (in_features,) * cell.feature_ndim
-    xs = jax.random.normal(keys[2], (length, *batch, *features), dtype)
+    xs = jax.random.normal(keys[2], (length, *batch, *cell.input_shape(in_features)), dtype)
     carry = _add_noise(keys[3], cell.initial_carry(params, batch), 0.5)
     return Example(params, xs, carry, None, None)
 

@@ -221,8 +221,11 @@ def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknow
         _, gate_vjp = jax.vjp(lambda h, u: cell.gate(params, h, z, u), before, u)
         direct, du = gate_vjp(zero_unless(mask, v))
         hidden, hidden_vjp = jax.vjp(cell.hidden, before)
-        dhidden = kernel_product(du.reshape(*hidden.shape[:-1], -1), transposed)
-        through = hidden_vjp(dhidden.reshape(hidden.shape))[0]
+        dhidden = kernel_product(lax.collapse(du, hidden.ndim - 1), transposed)
+        dhidden = lax.collapse(dhidden, hidden.ndim - 1)
+        # A diagonal kernel hands back one part a gate, the others one part in all.
+        parts = jnp.split(dhidden, dhidden.shape[-1] // hidden.shape[-1], axis=-1)
+        through = hidden_vjp(functools.reduce(jnp.add, parts))[0]
         return hold(mask, jax.tree.map(jnp.add, direct, through), v)
 
     def residual(v: _Unknowns) -> _Unknowns:

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import pytest
 
 from rnnlab import testing
-from rnnlab.strategies import STRATEGIES, Associative, Auto, Deferred, Remat, Scan, Unrolled
+from rnnlab.strategies import (
+    STRATEGIES,
+    Associative,
+    Auto,
+    Chunkwise,
+    Deferred,
+    Remat,
+    Scan,
+    Unrolled,
+)
 from tests.cells.variants import VARIANTS
 
 CELLS = [
@@ -30,7 +39,8 @@ CELLS = [
     "stack",
     "residual",
 ]
-CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative()]  # Remat: 7 = 3 + 3 + 1
+# Remat, Chunkwise: 7 = 3 + 3 + 1
+CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative(), Chunkwise(3)]
 MASKS = ("random", "lengths", "all", "none")
 RESETS = ("random", "first", "all")
 SHAPES = ((7, (3,)), (1, ()), (6, (2, 2)))  # T and batch: an odd T, T = 1, an even T

@@ -12,8 +12,8 @@ from jax.test_util import check_grads
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LRU, LSTM, Elman, MinGRU
-from rnnlab.strategies import Associative, Deferred, Remat, Scan
+from rnnlab.cells import GRU, LRU, LSTM, MLSTM, Elman, GatedDeltaNet, MinGRU
+from rnnlab.strategies import Associative, Chunkwise, Deferred, Remat, Scan
 
 LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
 PAIRS = [
@@ -25,6 +25,8 @@ PAIRS = [
         (GRU(3), Remat(chunk=2), pytest.mark.full),
         (MinGRU(3), Associative(), pytest.mark.full),
         (LRU(3), Associative()),
+        (GatedDeltaNet(2), Chunkwise(3)),
+        (MLSTM(2), Chunkwise(3), pytest.mark.full),
     ]
 ]
 
