@@ -35,7 +35,7 @@ test-all: $(VENV)/.installed-test ## everything, the whole products included
 	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 reliability: $(VENV)/.installed-test ## inject every fault in full, write docs/reliability.md
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS) -m promise --reliability_table=docs/reliability.md
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest $(PYTEST_FLAGS) --dist=worksteal -m promise --reliability_table=docs/reliability.md
 
 lint: $(VENV)/.installed-test ## ruff, import order of the layers, types
 	$(BIN)/ruff check

@@ -9,9 +9,7 @@ each device hands in. Times of virtual devices, which share the same cores, woul
 
 import collections
 import pathlib
-import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +17,7 @@ import optax
 from absl import app, flags
 
 from benchmarks import timing
+from benchmarks.programs import collectives
 from rnnlab import strategies
 from rnnlab.cells import GRU, LSTM, MinGRU
 from rnnlab.data import Streams
@@ -39,51 +38,6 @@ CASES = {
 VOCABULARY, EMBEDDING, FEATURES, ROWS, LENGTH = 512, 64, 128, 32, 64
 
 _OUT = flags.DEFINE_string("out", "", "Markdown file to write; empty writes none.")
-
-KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
-COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
-COLLECTIVE = re.compile(rf" = (.*?) ({'|'.join(KINDS)})(?:-start)?\(")
-SHAPE = re.compile(r"([a-z]+)(\d+)?\[([\d,]*)\]")
-CALLED = re.compile(r"(?:body|condition|to_apply|calls|branch_computations)=\{?%?([\w.\-]+)")
-TURNS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
-
-
-class Collective(NamedTuple):
-    """An operation in a compiled program."""
-
-    kind: str
-    times: int  # how often it runs
-    bytes: int  # that one device hands in each time
-
-
-def collectives(program: str) -> Iterator[Collective]:
-    """Every collective operation of a compiled program, given as its text."""
-    lines: dict[str, list[str]] = collections.defaultdict(list)
-    entry = name = ""
-    for line in program.splitlines():
-        if match := COMPUTATION.match(line):
-            name = match[2]
-            entry = name if match[1] else entry
-        lines[name].append(line)
-
-    def walk(computation: str, times: int) -> Iterator[Collective]:
-        for line in lines[computation][1:]:
-            if match := COLLECTIVE.search(line):
-                yield Collective(match[2], times, _bytes(match[1]))
-                continue
-            turns = TURNS.search(line) if " while(" in line else None
-            for called in CALLED.findall(line):
-                yield from walk(called, times * int(turns[1]) if turns else times)
-
-    return walk(entry, 1)
-
-
-def _bytes(shapes: str) -> int:
-    total = 0
-    for kind, bits, sizes in SHAPE.findall(shapes):
-        width = 1 if kind == "pred" else int(bits or 8) // 8
-        total += width * int(np.prod([int(size) for size in sizes.split(",") if size] or [1]))
-    return total
 
 
 def build(case: str, mesh: str) -> tuple[str, int]:

@@ -34,6 +34,7 @@ MEANINGS = {
     3: "its losses or gradients were no longer finite",
     4: "it has checkpoints, none of them whole",
     5: "its disk is full",
+    6: "its memory is full",
 }
 HINTS: dict[int, str] = {
     signal.SIGKILL: "perhaps by the kernel because memory ran out: see dmesg",

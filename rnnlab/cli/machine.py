@@ -177,14 +177,19 @@ def _chosen(
 
 def disks(data_dir: str | None) -> dict[str, str]:
     """Free space where runs, data and caches go, and the size of the cache of programs."""
-    data = data_dir or os.environ.get("RNNLAB_DATA") or str(user_cache())
+    nowhere = "none: there is no home directory"
+    try:
+        cache = user_cache()
+    except RuntimeError:
+        cache = None
+    data = data_dir or os.environ.get("RNNLAB_DATA") or cache
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    programs = pathlib.Path(given) if given else user_cache() / "compiled"
+    programs = pathlib.Path(given) if given else cache and cache / "compiled"
     return {
         "working directory": _free(pathlib.Path.cwd()),
-        "data": _free(pathlib.Path(data).expanduser()),
-        "user cache": _free(user_cache()),
-        "compiled programs": _used(programs),
+        "data": _free(pathlib.Path(data).expanduser()) if data else nowhere,
+        "user cache": _free(cache) if cache else nowhere,
+        "compiled programs": _used(programs) if programs else nowhere,
     }
 
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 
 from rnnlab.training import log
 from rnnlab.training.checkpoint import Checkpoints
-from rnnlab.training.config import FitConfig, FitResult
+from rnnlab.training.config import PREEMPTED, FitConfig, FitResult
 from rnnlab.training.lock import RunLock
 from rnnlab.training.loop import Loop
 from rnnlab.training.mesh import describe
 from rnnlab.training.processes import on_first
 from rnnlab.training.resume import read_meta
 from rnnlab.training.run import RunDirectory, check_identity, identity
+from rnnlab.training.signals import Interrupted, StopRequest
 from rnnlab.training.task import PyTree, Task
 from rnnlab.training.trainer import Trainer
 
@@ -42,7 +43,17 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
         updates that were not finite; 4 where no checkpoint is whole; 5 where the disk is full; 6
         where memory is.
     """
-    trainer = Trainer(task, config)
+    with StopRequest() as stop:
+        try:
+            return _fit(task, config, stop)
+        except Interrupted:
+            print(f"{stop.name}: before training, so there is nothing to save", flush=True)
+            raise SystemExit(PREEMPTED) from None
+
+
+def _fit(task: Task, config: FitConfig, stop: StopRequest) -> FitResult | None:
+    with stop.interruptible():
+        trainer = Trainer(task, config)
     print(log.summary(trainer.state.params), flush=True)
     if trainer.mesh.size > 1:
         print(describe(trainer.mesh), flush=True)
@@ -61,7 +72,7 @@ def fit(task: Task, config: FitConfig) -> FitResult | None:
 
         on_first(open_run)
         out = stack.enter_context(log.Console(config.steps))
-        return Loop(task, config, run, checkpoints, out, trainer).run()
+        return Loop(task, config, run, checkpoints, out, trainer, stop).run()
 
 
 def score_best(task: Task, config: FitConfig) -> tuple[dict[str, dict[str, float]], int]:

@@ -4,8 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import math
-import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -29,7 +27,7 @@ from rnnlab.training.config import (
 from rnnlab.training.instruments import Profiler, TensorBoard
 from rnnlab.training.memory import is_out_of_memory, out_of_memory
 from rnnlab.training.optimizers import learning_rate_of
-from rnnlab.training.processes import is_first, on_first, to_host
+from rnnlab.training.processes import end_at_once, is_first, on_first, to_host
 from rnnlab.training.resume import Progress, begin
 from rnnlab.training.run import RunDirectory, attempt, environment, identity
 from rnnlab.training.signals import Interrupted, StopRequest
@@ -54,6 +52,7 @@ class Loop:
         checkpoints: Checkpoints | None,
         console: log.Console,
         trainer: Trainer,
+        stop: StopRequest,
     ):
         self.task, self.config, self.trainer = task, config, trainer
         self.run_directory, self.console = run, console
@@ -64,9 +63,9 @@ class Loop:
         self.window = Mean()  # of the training metrics since the last line
         self.timed_steps, self.clock = 0, time.perf_counter()
         self.board: TensorBoard | None = None
-        self.stop = StopRequest()
+        self.stop = stop
         self.in_flight: collections.deque[PackedMetrics] = collections.deque()
-        self.shapes: PyTree = None  # of the batch at hand
+        self.batch: PyTree = None  # at hand
         if config.patience and "valid" not in task.eval_batches:
             raise ValueError(
                 'patience: expected a set called "valid" to judge by, got'
@@ -74,7 +73,8 @@ class Loop:
             )
 
     def run(self) -> FitResult:
-        self._begin()
+        with self.stop.interruptible():
+            self._begin()
         with contextlib.ExitStack() as stack:
             path = self.run_directory.path
             if self.config.tensorboard and is_first():
@@ -82,7 +82,6 @@ class Loop:
             profiler = None
             if self.config.profile and is_first():
                 profiler = stack.enter_context(Profiler(path / "profile"))
-            stack.enter_context(self.stop)
             try:
                 self._train(profiler)
                 result = self._finish()
@@ -95,7 +94,7 @@ class Loop:
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._give_up(out_of_memory(error, self.shapes, self.config), OUT_OF_MEMORY)
+                self._give_up(out_of_memory(error, self.batch, self.config), OUT_OF_MEMORY)
 
     def _train(self, profiler: Profiler | None) -> None:
         batches = iter(self.task.train_batches(self.progress.batches))
@@ -162,9 +161,7 @@ class Loop:
         )
         self._write_summary(f"preempted by {self.stop.name}", finished=False, step=self.step)
         if self.stop.abandoned:  # Python cannot end in order around a compiler at work
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(PREEMPTED)
+            end_at_once(PREEMPTED)
         raise SystemExit(PREEMPTED)
 
     def _begin(self) -> None:
@@ -192,7 +189,7 @@ class Loop:
             self._write_summary(None, finished=False)
 
     def _update(self, batch: PyTree) -> None:
-        self.shapes = batch
+        self.batch = batch
         program, seconds = self.trainer.program(batch, self.stop.wait_for)
         if seconds:
             self._check_steps(program.updates)
@@ -226,6 +223,8 @@ class Loop:
     def _give_up(self, reason: str, code: int, advice: str = "") -> NoReturn:
         self.console.say(f"error: step {self.step}: {reason}. {advice}".rstrip())
         self._write_summary(reason, finished=False, step=self.step)
+        if code == OUT_OF_MEMORY and jax.process_count() > 1:  # the others need not be
+            end_at_once(code)
         raise SystemExit(code)
 
     def _check_steps(self, updates: int) -> None:

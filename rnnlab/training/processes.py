@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -83,10 +83,11 @@ def _end_by_error(kind: type[BaseException], error: BaseException, trace: Any) -
         )
     else:
         traceback.print_exception(kind, error, trace)
-    _end(1)
+    end_at_once(1)
 
 
-def _end(code: int) -> None:
+def end_at_once(code: int) -> NoReturn:
+    """Ends this process as it is: what waits in other threads or for other processes is left."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -100,8 +101,8 @@ def is_first() -> bool:
 def on_first(function: Callable[[], Result]) -> Result:
     """Runs `function` in the first process alone; every process gets its result, made of JSON.
 
-    Where it raises an error, that is raised in the first process, and the others end too, with the
-    exit code of a SystemExit and 1 otherwise.
+    Where it raises an error, that is raised in the first process; the others leave with the exit
+    code of a SystemExit, and else end at once.
     """
     if jax.process_count() == 1:
         return function()
@@ -109,18 +110,18 @@ def on_first(function: Callable[[], Result]) -> Result:
     if is_first():
         try:
             outcome = {"result": function()}
+        except SystemExit as caught:
+            outcome, error = {"code": caught.code}, caught
         except BaseException as caught:
-            outcome, error = {"code": _exit_code(caught)}, caught
+            outcome, error = {"error": True}, caught
     outcome = json.loads(_send(json.dumps(outcome).encode()))
     if error is not None:
         raise error
     if "code" in outcome:
-        _end(outcome["code"])
+        raise SystemExit(outcome["code"])
+    if "error" in outcome:
+        end_at_once(1)
     return outcome["result"]
-
-
-def _exit_code(error: BaseException) -> int:
-    return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
 
 
 def _send(content: bytes) -> bytes:

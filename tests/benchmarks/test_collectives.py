@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.collectives import Collective, collectives
+from benchmarks.programs import Collective, collectives
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -34,7 +34,8 @@ backend_config={"known_trip_count":{"n":"5"}}
 
 SCRIPT = """
 import sys
-from benchmarks.collectives import build, collectives
+from benchmarks.collectives import build
+from benchmarks.programs import collectives
 for case in sys.argv[1:]:
     text, parameters = build(case, "data:8")
     print(*[(one.kind, one.times, one.bytes - 4 * parameters) for one in collectives(text)])

@@ -145,6 +145,18 @@ def test_disks(tmp_path, monkeypatch):
     assert re.match(r"[\d.]+ [kMGT]?B free, ", facts["working directory"])
 
 
+def test_disks_without_a_home(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(machine, "user_cache", homeless)
+    for name in ("RNNLAB_DATA", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    facts = machine.disks(None)
+    assert facts["data"] == facts["compiled programs"] == "none: there is no home directory"
+    assert "free" in facts["working directory"]
+
+
 def sigterm_in_child(before):
     """The facts as a process sees them in which `before` was run."""
     code = f"import json, signal; {before}; from rnnlab.cli import machine;"

@@ -280,7 +280,8 @@ def test_real_time_signals_have_no_name():
 
 def test_exit_codes_are_those_of_the_trainer():
     assert launch.PREEMPTED == config.PREEMPTED
-    assert set(launch.MEANINGS) == {config.NOT_FINITE, config.NO_CHECKPOINT, config.DISK_FULL}
+    full = {config.DISK_FULL, config.OUT_OF_MEMORY}
+    assert set(launch.MEANINGS) == {config.NOT_FINITE, config.NO_CHECKPOINT} | full
 
 
 # Signals

@@ -33,6 +33,7 @@ def pytest_collection_modifyitems(items):
             )
         if rows:
             item.user_properties.append(("promises", sorted(set(rows))))
+    items.sort(key=lambda item: "test_soak" not in item.nodeid)  # the longest first
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def collect(stats: Mapping[str, Iterable]) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for outcome in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in stats.get(outcome, ()):
-            properties = dict(report.user_properties)
+            properties = dict(getattr(report, "user_properties", ()))  # a collection has none
             for row in properties.get("promises", ()):
                 add(found.setdefault(row, Found()), report.nodeid, outcome, properties)
     return found

@@ -109,6 +109,23 @@ def test_without_a_launcher_the_others_end_within_a_heartbeat(tmp_path, how):
 
 
 @pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.promise("R10")
+def test_an_exit_code_of_the_first_is_that_of_all(launch_pair, tmp_path):
+    """Only the first knows that no checkpoint is whole; both leave with 4, and in order."""
+    workdir = tmp_path / "run"
+    run = launch_pair(workdir)
+    assert run.wait() == 0, run.output()
+    for path in (workdir / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    again = launch_pair(workdir)
+    assert again.wait() == 4, again.output()
+    assert "none of the checkpoints is usable" in again.output()
+    assert "ended with exit code 4 (it has checkpoints, none of them whole)" in again.output()
+
+
+@pytest.mark.slow
 @pytest.mark.promise("R14")
 def test_one_process_or_two_show_every_example_as_often(tmp_path):
     """Five epochs: two batches, three, and three, by one process and by two in turn."""
