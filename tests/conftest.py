@@ -5,10 +5,10 @@ import pathlib
 import jax
 import pytest
 
+from tests.everyday import thin_out
 from tests.reliability.table import counted as counted
+from tests.reliability.table import mark_promises, write_table
 from tests.reliability.table import pytest_addoption as pytest_addoption
-from tests.reliability.table import pytest_collection_modifyitems as pytest_collection_modifyitems
-from tests.reliability.table import write_table
 
 STRICT = ("core", "cells", "engine", "sequences", "nn")
 
@@ -33,6 +33,12 @@ def few_programs():
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.hookimpl(tryfirst=True)  # before what is not asked for is left out
+def pytest_collection_modifyitems(items):
+    mark_promises(items)
+    thin_out(items)
 
 
 @pytest.fixture

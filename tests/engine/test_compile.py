@@ -112,8 +112,17 @@ def matmuls(function, *args, inside=None):
 
 MATMULS_IN_LOOP = {
     **{"elman": 1, "lstm": 1, "gru": 1, "reset_before_gru": 2, "min_gru": 0, "lru": 2},
-    **{"mgu": 1, "li_gru": 1, "ugrnn": 1, "ran": 1, "janet": 1, "ind_rnn": 0, "co_rnn": 1, "lem": 2},
-    **{"antisymmetric_rnn": 1, "lipschitz_rnn": 1, "diagonal_gru": 0, "diagonal_lstm": 0},
+    **{
+        "mgu": 1,
+        "li_gru": 1,
+        "ugrnn": 1,
+        "ran": 1,
+        "janet": 1,
+        "ind_rnn": 0,
+        "co_rnn": 1,
+        "lem": 2,
+    },
+    **{"lem": 2, "antisymmetric_rnn": 1, "lipschitz_rnn": 1, "diagonal_gru": 0, "diagonal_lstm": 0},
     **{"slstm": 1, "sru": 0, "qrnn": 0, "min_lstm": 0, "rg_lru": 0, "s5": 2, "s6": 0, "ssd": 1},
     **{"mamba": 5, "mamba2": 3, "mlstm": 1, "linear_attention": 1, "delta_net": 2},
     **{"gated_delta_net": 2, "rwkv7": 2, "rhn": 2, "mogrifier_lstm": 7, "ntm": 6},
