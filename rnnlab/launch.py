@@ -85,7 +85,9 @@ class Stream:
             self.rest = b""
         lines = [line.strip(b"\r") for line in lines]
         self.last.extend(lines)
-        self.target.write(b"".join(self.prefix + line + b"\n" for line in lines))
+        shown = b"".join(self.prefix + line + b"\n" for line in lines)
+        while shown:  # under PYTHONUNBUFFERED a signal ends a write before all is written
+            shown = shown[self.target.write(shown) :]
         self.target.flush()
 
 

@@ -12,8 +12,8 @@ def split_over_model(shape: Sequence[int], axes: Sequence[int], count: int) -> P
     """Splits the first of `axes` that `count` devices can share; where there is none, it is copied.
 
     Example:
-        >>> split_over_model((87, 64), (0, 1), 2)
-        PartitionSpec(None, 'model')
+        >>> tuple(split_over_model((87, 64), (0, 1), 2))
+        (None, 'model')
     """
     for axis in axes:
         if shape[axis] % count == 0:

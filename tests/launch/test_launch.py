@@ -1,5 +1,7 @@
 """The launcher with ranks of a few lines each, none of which needs jax."""
 
+import collections
+import io
 import os
 import pathlib
 import shlex
@@ -129,6 +131,18 @@ def test_a_very_long_line_comes_in_pieces_and_whole():
     assert len(pieces) > 2
     assert all(piece.startswith(b"[0] ") for piece in pieces)
     assert b"".join(piece[4:] for piece in pieces) == b"x" * 1_000_000 + b"end"
+
+
+def test_a_write_that_a_signal_ends_goes_on():
+    """Under PYTHONUNBUFFERED stdout has no buffer, and writes what it can."""
+
+    class Unbuffered(io.BytesIO):
+        def write(self, data):
+            return super().write(data[:3])
+
+    source, target = io.BytesIO(b"a longer line\nb\n"), Unbuffered()
+    launch.Stream(b"[0] ", source, target, collections.deque()).finish()
+    assert target.getvalue() == b"[0] a longer line\n[0] b\n"
 
 
 def test_output_is_shown_while_the_ranks_run(start):

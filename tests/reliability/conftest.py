@@ -5,4 +5,5 @@ from tests.reliability.runs import uninterrupted as uninterrupted
 from tests.training.conftest import compile_once as compile_once
 from tests.training.conftest import make_config as make_config
 from tests.training.conftest import make_task as make_task
+from tests.training.conftest import no_cache_chosen as no_cache_chosen
 from tests.training.conftest import saved_bytes as saved_bytes

@@ -1,21 +1,17 @@
 """Runs of the real experiments in processes of their own: to kill, to stop, and to compare."""
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
 from rnnlab.training.checkpoint import Checkpoints, named_leaves
 from rnnlab.training.run import RunDirectory
+from tests.reliability.logged import Logged, end_all, kept_programs
 
-ROOT = pathlib.Path(__file__).parents[2]
 STEPS, EVAL_EVERY = 80, 10
 COMMON = (
     f"--steps={STEPS} --eval_every={EVAL_EVERY} --save_every=8 --log_every=7 --strategy=scan"
@@ -27,58 +23,22 @@ FAMILIES = {
     "classifier": f"{COMMON} --features=24 --eval_batch_size=300",  # stateless
 }
 PLACES = {"-": "start", "c": "compile", "t": "step", "e": "eval", "s": "save", ".": "end"}
-PATIENCE = 300.0
-"""Seconds after which a process that says nothing is given up: only a failing test takes them."""
 
 
-class Run:
+class Run(Logged):
     """A process of an experiment; what it prints and what it is doing lie beside its `workdir`."""
 
     def __init__(self, family: str, workdir: pathlib.Path, flags: str, environment: dict[str, str]):
-        self._log, self._place = workdir.with_suffix(".log"), workdir.with_suffix(".place")
+        self._place = workdir.with_suffix(".place")
         self._place.write_text("-")
         watched = [sys.executable, "-m", "tests.reliability.watched", str(self._place)]
         own = [f"experiments.{family}", f"--workdir={workdir}", *FAMILIES[family].split()]
-        # A background job ignores SIGINT, and so would every child of it.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with open(self._log, "wb") as log:
-                self.process = subprocess.Popen(
-                    [*watched, *own, *flags.split()],
-                    cwd=ROOT,
-                    env={**os.environ, **environment},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def output(self) -> str:
-        """What it has printed so far."""
-        return self._log.read_text(errors="replace")
+        command = [*watched, *own, *flags.split()]
+        super().__init__(command, workdir.with_suffix(".log"), environment)
 
     def place(self) -> str:
         """What it is doing, one of `PLACES`, or was doing when it ended."""
         return PLACES[self._place.read_text()]
-
-    def wait_until(self, reached: Callable[[], bool]) -> bool:
-        """Whether that came before the end of the process."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached():
-            if self.process.poll() is not None:
-                return reached()
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"at {self.place()}:\n{self.output()}")
-            time.sleep(0.002)
-        return True
-
-    def says(self, text: str) -> bool:
-        """Waits for a text; whether it came."""
-        return self.wait_until(lambda: text in self.output())
-
-    def wait(self) -> int:
-        """Its exit status."""
-        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -87,18 +47,11 @@ def launch(tmp_path_factory):
     cache, runs = tmp_path_factory.mktemp("compiled"), []
 
     def start(family: str, workdir: pathlib.Path, flags: str = "", **environment: str) -> Run:
-        shared = {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        runs.append(Run(family, workdir, flags, {**shared, **environment}))
+        runs.append(Run(family, workdir, flags, {**kept_programs(cache), **environment}))
         return runs[-1]
 
     yield start
-    for run in runs:
-        if run.process.poll() is None:  # a test failed on the way
-            run.process.kill()
-            run.process.wait()
+    end_all(runs)
 
 
 class Reference(NamedTuple):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.reliability.counting import BATCH_SIZE, EXAMPLES
+from tests.reliability.logged import ROOT, Logged, end_all
 from tests.reliability.ranks import HEARTBEAT, LAUNCH, RUN, shared_environment
-from tests.reliability.runs import ROOT, differences, ending
+from tests.reliability.runs import differences, ending
 
 needs_proc = pytest.mark.skipif(
     not pathlib.Path("/proc/self/environ").exists(), reason="finds the ranks through /proc"
@@ -85,27 +86,19 @@ def test_without_a_launcher_the_others_end_within_a_heartbeat(tmp_path, how):
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     shared = shared_environment(tmp_path / "cache")
     shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    logs = [tmp_path / f"{rank}.log" for rank in range(2)]
+    command = [*RUN, f"--workdir={tmp_path / 'run'}", "--steps=100000", "--eval_every=100000"]
     ranks = []
-    for rank in range(2):
-        environment = {**shared, "JAX_PROCESS_ID": str(rank)}
-        command = [*RUN, f"--workdir={tmp_path / 'run'}", "--steps=100000", "--eval_every=100000"]
-        with open(logs[rank], "wb") as log:
-            ranks.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-            )
     try:
-        while "step 14/" not in logs[0].read_text():
-            assert ranks[0].poll() is None, logs[0].read_text()
-            time.sleep(0.05)
-        ranks[1].send_signal(how)
+        for rank in range(2):
+            environment = {**shared, "JAX_PROCESS_ID": str(rank)}
+            ranks.append(Logged(command, tmp_path / f"{rank}.log", environment))
+        assert ranks[0].says("step 14/"), ranks[0].output()
+        ranks[1].process.send_signal(how)
         assert ranks[0].wait(HEARTBEAT + 5) not in (0, 75)
         if how == signal.SIGKILL:
-            assert "another process of this run has gone" in logs[0].read_text()
+            assert "another process of this run has gone" in ranks[0].output()
     finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
+        end_all(ranks)
 
 
 @pytest.mark.slow
@@ -130,7 +123,7 @@ def test_an_exit_code_of_the_first_is_that_of_all(launch_pair, tmp_path):
 def test_one_process_or_two_show_every_example_as_often(tmp_path):
     """Five epochs: two batches, three, and three, by one process and by two in turn."""
     workdir = tmp_path / "run"
-    environment = shared_environment(tmp_path / "cache")
+    environment = {**os.environ, **shared_environment(tmp_path / "cache")}
     for steps, launcher in ((2, []), (5, LAUNCH), (8, []), (10, LAUNCH)):
         command = [sys.executable, "-m", "tests.reliability.counting", str(workdir), str(steps)]
         subprocess.run(

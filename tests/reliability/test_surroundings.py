@@ -6,7 +6,6 @@ import socket
 import subprocess
 import time
 
-import jax
 import pytest
 
 from experiments import classifier, language_model
@@ -99,16 +98,8 @@ def homeless(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", nobody)
 
 
-@pytest.fixture
-def no_programs_kept():
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 def test_without_a_home_programs_are_not_kept_and_data_has_to_be_named(
-    homeless, no_programs_kept, tmp_path, monkeypatch
+    homeless, no_cache_chosen, tmp_path, monkeypatch
 ):
     with pytest.warns(UserWarning, match="compiled programs are not kept"):
         assert enable_compilation_cache() is None
@@ -119,7 +110,7 @@ def test_without_a_home_programs_are_not_kept_and_data_has_to_be_named(
     assert search_path() == [tmp_path]
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(no_programs_kept, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_a_warning(no_cache_chosen, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="compiled programs are not kept"):

@@ -132,3 +132,11 @@ def saved_bytes():
         return [(leaf.dtype, leaf.shape, leaf.tobytes()) for leaf in leaves]
 
     return read
+
+
+@pytest.fixture
+def no_cache_chosen():
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)

@@ -37,14 +37,6 @@ def test_tensorboard_names_the_extra_it_needs(make_task, make_config, monkeypatc
         fit(make_task(), make_config(tensorboard=True))
 
 
-@pytest.fixture
-def no_cache_chosen():
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 def test_compiled_programs_are_kept_for_the_user(no_cache_chosen, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = compilation.enable_compilation_cache()
