@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rnnlab import sequences as sequences
     from rnnlab import strategies as strategies
     from rnnlab import testing as testing
+    from rnnlab.core import AffineCell as AffineCell
     from rnnlab.core import Cell as Cell
     from rnnlab.core import GatedCell as GatedCell
     from rnnlab.core import LinearCell as LinearCell
@@ -30,6 +31,7 @@ _MODULES = frozenset(
     ("cells", "core", "dropout", "engine", "select", "sequences", "strategies", "testing")
 )
 _HOMES = {
+    "AffineCell": "core",
     "Cell": "core",
     "GatedCell": "core",
     "LinearCell": "core",

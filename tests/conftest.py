@@ -54,8 +54,10 @@ def pytest_terminal_summary(terminalreporter):
     contract = [p for p in parts if "combinations" in p]
     for dtype in sorted({p["dtype"] for p in contract}):
         chosen = [p for p in contract if p["dtype"] == dtype]
+        values, gradients = (max(p[kind] for p in chosen) for kind in ("values", "gradients"))
         terminalreporter.write_line(
-            f"strategy contract, {dtype}: {sum(p['combinations'] for p in chosen)} combinations,"
-            f" largest deviation {max(p['deviation'] for p in chosen):.1e}"
+            f"strategy contract, {dtype}: {len({p['cell'] for p in chosen})} cells,"
+            f" {sum(p['combinations'] for p in chosen)} combinations, largest deviation"
+            f" {values:.1e} of values, {gradients:.1e} of gradients"
         )
     write_table(terminalreporter)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
-from rnnlab.core.checks import check_size
+from rnnlab.core.checks import check_heads
 from rnnlab.core.ops import gates, linear, wide_dtype
 from rnnlab.core.types import Array, Key
 
@@ -71,12 +71,7 @@ class SLSTM(GatedCell[SLSTMParams, SLSTMCarry]):
     forget_bias: float = 1.0
 
     def __post_init__(self):
-        check_size("SLSTM", features=self.features, heads=self.heads)
-        if self.features % self.heads:
-            raise ValueError(
-                f"SLSTM: expected features to be a multiple of heads, got features={self.features}"
-                f" and heads={self.heads}."
-            )
+        check_heads("SLSTM", self.features, self.heads)
         if self.forget_gate not in ("sigmoid", "exp"):
             raise ValueError(
                 f'SLSTM: expected forget_gate "sigmoid" or "exp", got {self.forget_gate!r}.'

@@ -26,6 +26,12 @@ ORACLES = {
 """Cell -> libraries that the tests compare it with, values and gradients. A test compares this."""
 
 BASES = ("GatedCell", "MatrixCell", "LinearCell", "AffineCell", "Cell")
+PAPERS = {"attention_luong": "Luong et al. 2015"}
+"""Where the docstring of a cell names another paper first."""
+NOT_CELLS = """
+Not cells, so without a row: variational dropout and weight drop (rnnlab.dropout), weight norm
+(rnnlab.weight_norm), and any cell of Flax, Haiku or Equinox as one of ours (rnnlab.interop.cells).
+"""
 COLUMNS = ("name", "cell", "base", "strategies", "parameters", "paper", "oracle")
 
 
@@ -50,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     print_table(COLUMNS, shown)
+    print(NOT_CELLS, end="")
     return 0
 
 
@@ -83,6 +90,7 @@ def describe(name: str, cell: "Cell", in_features: int) -> dict[str, Any]:
     """A row of the table; parameters are counted from shapes, nothing is drawn."""
     import jax
 
+    from rnnlab.cells import CELLS
     from rnnlab.strategies import STRATEGIES, Auto
 
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
@@ -99,13 +107,13 @@ def describe(name: str, cell: "Cell", in_features: int) -> dict[str, Any]:
         "base": next(base for base in BASES if base in bases),
         "strategies": runs,
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)),
-        "paper": paper(type(cell)),
+        "paper": PAPERS.get(name) or paper(CELLS.get(name, type(cell))),
         "oracle": [*ORACLES.get(kind, ()), "numpy"],
     }
 
 
-def paper(cell: type) -> str | None:
-    """The first paper that a cell's docstring refers to: authors and year."""
-    text = " ".join((cell.__doc__ or "").split())
+def paper(make: Any) -> str | None:
+    """The first paper that the docstring of a cell, or of what makes it, refers to."""
+    text = " ".join((make.__doc__ or "").split())
     found = re.search(r"References: (.*?\b(?:19|20)\d\d)\b", text)
     return found.group(1) if found else None

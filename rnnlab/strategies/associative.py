@@ -35,7 +35,7 @@ class Associative(Strategy[AffineCell]):
         )
 
     def run(self, cell: AffineCell, inputs: Inputs, reverse: bool):
-        params, _, _, xs, marks = inputs
+        params, _, initial, xs, marks = inputs
         zs = cell.project(params, xs)
         a, b = cell.coefficients(params, zs)
         a = hold(marks.mask, a, cell.identity(a))
@@ -48,7 +48,7 @@ class Associative(Strategy[AffineCell]):
         before = jax.tree.map(lambda c, like: jnp.broadcast_to(c, like.shape), inputs.carry, b)
         if marks.reset is not None:
             starts = starts | marks.reset
-            before = restart(marks.reset, inputs.initial, before)
+            before = restart(marks.reset, initial, before)
         constant = jax.tree.map(jnp.add, cell.apply(a, zero_unless(starts, before)), b)
         b = hold(starts, constant, b)
 
@@ -57,7 +57,7 @@ class Associative(Strategy[AffineCell]):
         steps = lax.associative_scan(compose, steps, reverse=reverse)
         carries = steps[1]
         last = jax.tree.map(lambda c: c[0 if reverse else -1], carries)
-        return last, readout(cell, params, carries, zs, marks)
+        return last, readout(cell, params, initial, carries, zs, marks)
 
 
 def _compose(cell: AffineCell, first: _Step, then: _Step) -> _Step:

@@ -130,7 +130,7 @@ def _run(loop: _Loop, inputs: Inputs) -> _Run:
         start = sound(marks.mask, before, initial)
         u = kernel_product(cell.hidden(start), kernel)
         carry = hold(marks.mask, cell.gate(params, start, z, u), before)
-        return carry, (readout(cell, params, carry, z, marks), carry, u)
+        return carry, (readout(cell, params, initial, carry, z, marks), carry, u)
 
     last, (ys, carries, us) = loop.scan(body, carry, (zs, marks))
     return _Run(last, ys, carries, us)
@@ -160,7 +160,7 @@ def _run_jvp(loop: _Loop, primals, tangents):
     dbefore = _shifted(loop, marks, v)
     dhidden = jax.jvp(cell.hidden, (before,), (dbefore,))[1]
     _, dys = jax.jvp(
-        lambda params, carries, zs: readout(cell, params, carries, zs, marks),
+        lambda params, carries, zs: readout(cell, params, inputs.initial, carries, zs, marks),
         (inputs.params, run.carries, inputs.xs),
         (dinputs.params, v.carries, dinputs.xs),
     )

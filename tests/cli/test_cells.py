@@ -45,6 +45,8 @@ def test_a_row_says_base_strategies_and_parameters(rows):
 
 def test_every_cell_names_its_paper(rows):
     assert rows["gru"]["paper"] == "Cho et al. 2014"
+    assert rows["mamba2"]["paper"] == "Dao & Gu 2024"
+    assert rows["attention_luong"]["paper"] == "Luong et al. 2015"
     assert not [name for name, row in rows.items() if row["paper"] is None]
 
 

@@ -134,9 +134,7 @@ def test_a_very_long_line_comes_in_pieces_and_whole():
 
 
 def test_a_write_that_a_signal_ends_goes_on():
-    """Under PYTHONUNBUFFERED stdout has no buffer, and writes what it can."""
-
-    class Unbuffered(io.BytesIO):
+    class Unbuffered(io.BytesIO):  # as stdout is under PYTHONUNBUFFERED
         def write(self, data):
             return super().write(data[:3])
 
@@ -300,20 +298,15 @@ def test_exit_codes_are_those_of_the_trainer():
 
 # Signals
 
-SAVES = """
-on(signal.SIGTERM, lambda: print("saved") or sys.exit(75))
-on(signal.SIGINT, lambda: print("saved") or sys.exit(75))
+HEARS = """
+on(signal.SIGTERM, act)
+on(signal.SIGINT, act)
 ready()
 while True:
     time.sleep(1)
 """
-DEAF = """
-on(signal.SIGTERM, lambda: print("heard", flush=True))
-on(signal.SIGINT, lambda: print("heard", flush=True))
-ready()
-while True:
-    time.sleep(1)
-"""
+SAVES = "act = lambda: print('saved') or sys.exit(75)" + HEARS
+DEAF = "act = lambda: print('heard', flush=True)" + HEARS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
