@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from rnnlab import sequences as sequences
     from rnnlab import strategies as strategies
     from rnnlab import testing as testing
+    from rnnlab.core import AffineCell as AffineCell
     from rnnlab.core import Cell as Cell
     from rnnlab.core import GatedCell as GatedCell
     from rnnlab.core import LinearCell as LinearCell
+    from rnnlab.core import MatrixCell as MatrixCell
     from rnnlab.engine import unroll as unroll
     from rnnlab.sequences import bidirectional as bidirectional
     from rnnlab.sequences import lengths_to_mask as lengths_to_mask
@@ -29,9 +31,11 @@ _MODULES = frozenset(
     ("cells", "core", "dropout", "engine", "select", "sequences", "strategies", "testing")
 )
 _HOMES = {
+    "AffineCell": "core",
     "Cell": "core",
     "GatedCell": "core",
     "LinearCell": "core",
+    "MatrixCell": "core",
     "unroll": "engine",
     "bidirectional": "sequences",
     "lengths_to_mask": "sequences",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rnnlab.core.cell import Cell, GatedCell, LinearCell
+from rnnlab.core.cell import AffineCell, Cell, GatedCell
 from rnnlab.strategies.associative import Associative
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.deferred import Deferred
@@ -22,7 +22,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "a linear cell on an accelerator from T = 64: parallel over time",
         lambda cell, length, batch, platform: (
-            isinstance(cell, LinearCell) and platform != "cpu" and length >= 64
+            isinstance(cell, AffineCell) and platform != "cpu" and length >= 64
         ),
         Associative(),
     ),

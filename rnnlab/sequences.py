@@ -9,10 +9,12 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from rnnlab.cells.residual import Residual
+from rnnlab.cells.stack import Stack
+from rnnlab.core import checks
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, Key, PyTree
+from rnnlab.core.wrapper import Wrapper
 from rnnlab.dropout import check_rate, variational_dropout
 from rnnlab.dropout import dropout as plain_dropout
 from rnnlab.engine import unroll
@@ -152,7 +154,7 @@ def stack(
     mask: Array | None = None,
     reset: Array | None = None,
     reverse: bool = False,
-    strategy: Strategy | Sequence[Strategy] = Scan(),
+    strategy: Strategy | Sequence[Any] = Scan(),
     dropout: float = 0.0,
     variational: bool = False,
     key: Key | None = None,
@@ -160,8 +162,8 @@ def stack(
     """Runs layers one after another over a whole sequence, each with its own strategy.
 
     Equal to `unroll(Stack(cells), ...)`, with the same parameters and carry, but every layer
-    projects all of its inputs at once. A `Residual` layer adds its input after the cell inside
-    has run.
+    projects all of its inputs at once. So do the parts of a layer that is made of cells: the cell
+    inside a `Wrapper` (`Residual`, a Mamba block), the layers of a `Stack`.
 
     Args:
       cells: the layers, the one that reads `xs` first.
@@ -171,7 +173,8 @@ def stack(
       mask: bool `[T, *batch]`, as in `rnnlab.unroll`.
       reset: bool `[T, *batch]`, as in `rnnlab.unroll`.
       reverse: processes the last step first, in every layer.
-      strategy: one for all layers, or one a layer.
+      strategy: one for all layers, or one a layer; in turn one, or one a part, for a layer that is
+        a `Stack` or has one inside.
       dropout: rate of the dropout between layers, not before the first nor after the last.
       variational: the same dropout mask at every time step.
       key: consumed by dropout; None evaluates, without dropout.
@@ -215,8 +218,17 @@ def stack(
 
 
 def _layer(cell: Cell, params: PyTree, xs: PyTree, carry: PyTree, *, mask: Array | None, **options):
-    """`unroll`, but the cell inside a Residual runs by itself, so it may use any strategy."""
-    if not isinstance(cell, Residual):
+    """`unroll`, but the cells a layer is made of run by themselves, so under any strategy."""
+    if not isinstance(cell, (Stack, Wrapper)):
         return unroll(cell, params, xs, carry, mask=mask, **options)
-    carry, ys = _layer(cell.cell, params, xs, carry, mask=mask, **options)
-    return carry, zero_unless(mask, cell.combine(xs, ys))
+    length, batch = checks.sequence_shape(cell, xs)
+    checks.check_flags("mask", mask, length, batch)
+    if carry is not None:
+        expected = jax.eval_shape(lambda params: cell.initial_carry(params, batch), params)
+        checks.check_carry(cell, carry, expected)
+    options["mask"] = mask
+    if isinstance(cell, Stack):
+        return stack(cell.cells, params, xs, carry, **options)
+    us, side = cell.enter(params, zero_unless(mask, xs))
+    carry, ys = _layer(cell.cell, cell.inner_params(params), us, carry, **options)
+    return carry, zero_unless(mask, cell.leave(params, side, ys))

@@ -13,9 +13,11 @@ import numpy as np
 from jax import lax
 
 from rnnlab.core.cell import Cell
+from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, Key, PyTree
 from rnnlab.engine import unroll
 from rnnlab.strategies import STRATEGIES, Auto, Strategy, Unrolled
+from rnnlab.strategies.base import hold, restart
 
 POISONS = (np.nan, np.inf, -np.inf, 1e30)
 """What padding may hold without changing anything."""
@@ -50,12 +52,13 @@ def example(
       dtype: of params and inputs; the carry takes what the cell asks for.
       seed: of everything drawn.
     """
-    keys = jax.random.split(jax.random.key(seed), 4)
-    params = jax.tree.map(lambda a: a.astype(dtype), cell.init(keys[0], in_features))
-    params = _add_noise(keys[1], params, 0.1)
-    features = (in_features,) * cell.feature_ndim
-    xs = jax.random.normal(keys[2], (length, *batch, *features), dtype)
-    carry = _add_noise(keys[3], cell.initial_carry(params, batch), 0.5)
+    rng = np.random.default_rng(seed)
+    params = _init(cell, in_features, jax.random.key(seed))
+    params = jax.tree.map(lambda a: _noisy(a, rng, 0.1, dtype), params)
+    shape = (length, *batch, *cell.input_shape(in_features))
+    xs = jnp.asarray(rng.normal(size=shape), dtype)
+    start = cell.initial_carry(params, batch)
+    carry = jax.tree.map(lambda a: _noisy(a, rng, 0.5, a.dtype), start)
     return Example(params, xs, carry, None, None)
 
 
@@ -109,9 +112,18 @@ def outcome(cell: Cell, example: Example, strategy: Strategy, reverse: bool = Fa
 
 
 def oracle(cell: Cell, example: Example, reverse: bool = False) -> Outcome:
-    """The outcome of `Unrolled`, evaluated operation by operation, with no compiler in between."""
-    with jax.disable_jit():
-        return _outcome(cell, Unrolled(), reverse, example)
+    """The same of a plain Python loop, one call of `step` after another, without a strategy."""
+
+    def run(params, xs, carry):
+        marked = (xs, example.mask, example.reset)
+        length = jax.tree.leaves(xs)[0].shape[0]
+        ys = [None] * length
+        for t in reversed(range(length)) if reverse else range(length):
+            now = jax.tree.map(lambda a, t=t: a[t], marked)
+            carry, ys[t] = _marked_step(cell, params, carry, *now)
+        return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
+
+    return _with_gradients(run, example)
 
 
 def largest_difference(a: PyTree, b: PyTree) -> float:
@@ -160,8 +172,8 @@ def check_cell(cell: Cell, in_features: int = 3) -> None:
     # `Unrolled` is the loop that all are compared with, and `Auto` is one of the others.
     for make in set(STRATEGIES.values()) - {Unrolled, Auto}:
         if make().refusal(cell) is None:
-            check_strategy(cell, make(), in_features)
             check_padding(cell, make(), in_features)
+            check_strategy(cell, make(), in_features)
 
 
 def check_static(cell: Cell) -> None:
@@ -272,6 +284,20 @@ def _outcome(cell: Cell, strategy: Strategy, reverse: bool, example: Example) ->
     def run(params, xs, carry):
         return unroll(cell, params, xs, carry, strategy=strategy, **options)
 
+    return _with_gradients(run, example)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _marked_step(cell: Cell, params: PyTree, carry: PyTree, x: Any, mask: Any, reset: Any) -> Any:
+    """One step by the definition of a mask and a reset."""
+    x = zero_unless(mask, x)
+    batch = jax.tree.leaves(x)[0].shape[: -cell.feature_ndim]
+    before = restart(reset, cell.initial_carry(params, batch), carry)
+    after, y = cell.step(params, before, x)
+    return hold(mask, after, before), zero_unless(mask, y)
+
+
+def _with_gradients(run: Any, example: Example) -> Outcome:
     (carry, ys), vjp = jax.vjp(run, example.params, example.xs, example.carry)
     return Outcome(carry, ys, vjp(_direction((carry, ys))))
 
@@ -286,16 +312,19 @@ def _direction(tree: PyTree) -> PyTree:
     return jax.tree.map(ramp, tree)
 
 
-def _add_noise(key: Key, tree: PyTree, scale: float) -> PyTree:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    noisy = [
-        a + jnp.asarray(scale, a.dtype) * jax.random.normal(k, a.shape, a.dtype)
-        if jnp.issubdtype(a.dtype, jnp.inexact)
-        else a
-        for k, a in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(cell: Cell, in_features: int, key: Key) -> PyTree:
+    return cell.init(key, in_features)
+
+
+def _noisy(a: Array, rng: np.random.Generator, scale: float, dtype: Any) -> Array:
+    """`a` with normal noise, all of it by numpy, which compiles nothing."""
+    if not jnp.issubdtype(a.dtype, jnp.inexact):
+        return a
+    noise = rng.normal(size=a.shape)
+    if jnp.iscomplexobj(a):
+        noise = (noise + 1j * rng.normal(size=a.shape)) / np.sqrt(2)
+    return jnp.asarray(np.asarray(a, noise.dtype) + scale * noise, dtype)
 
 
 def _signature(leaf: Any) -> str:

@@ -5,10 +5,10 @@ import pathlib
 import jax
 import pytest
 
+from tests.everyday import thin_out
 from tests.reliability.table import counted as counted
+from tests.reliability.table import mark_promises, write_table
 from tests.reliability.table import pytest_addoption as pytest_addoption
-from tests.reliability.table import pytest_collection_modifyitems as pytest_collection_modifyitems
-from tests.reliability.table import write_table
 
 STRICT = ("core", "cells", "engine", "sequences", "nn")
 
@@ -35,6 +35,12 @@ def few_programs():
         jax.clear_caches()
 
 
+@pytest.hookimpl(tryfirst=True)  # before what is not asked for is left out
+def pytest_collection_modifyitems(items):
+    mark_promises(items)
+    thin_out(items)
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):
@@ -48,8 +54,10 @@ def pytest_terminal_summary(terminalreporter):
     contract = [p for p in parts if "combinations" in p]
     for dtype in sorted({p["dtype"] for p in contract}):
         chosen = [p for p in contract if p["dtype"] == dtype]
+        values, gradients = (max(p[kind] for p in chosen) for kind in ("values", "gradients"))
         terminalreporter.write_line(
-            f"strategy contract, {dtype}: {sum(p['combinations'] for p in chosen)} combinations,"
-            f" largest deviation {max(p['deviation'] for p in chosen):.1e}"
+            f"strategy contract, {dtype}: {len({p['cell'] for p in chosen})} cells,"
+            f" {sum(p['combinations'] for p in chosen)} combinations, largest deviation"
+            f" {values:.1e} of values, {gradients:.1e} of gradients"
         )
     write_table(terminalreporter)

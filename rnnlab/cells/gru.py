@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
 from rnnlab.core.checks import check_size
-from rnnlab.core.ops import gates, linear, separate_pass, wide_dtype, widened
+from rnnlab.core.ops import linear, reset_after_update, wide_dtype
 from rnnlab.core.types import Array, Key
 
 
@@ -72,12 +72,7 @@ class GRU(GatedCell[GRUParams, Array]):
         return carry
 
     def gate(self, params: GRUParams, carry: Array, z: Array, u: Array) -> Array:
-        cut = [2 * self.features]
-        (z_rz, z_n), (u_rz, u_n) = jnp.split(z, cut, axis=-1), jnp.split(u, cut, axis=-1)
-        reset, update = gates(z_rz + u_rz, ("sigmoid", "sigmoid"))
-        inner = u_n + widened(params.recurrent_bias, u_n)
-        new = separate_pass(jnp.tanh(z_n + reset * inner))
-        return (1 - update) * new + update * carry
+        return reset_after_update(carry, z, u, params.recurrent_bias)
 
     def readout(self, params: GRUParams, carry: Array, z: Array) -> Array:
         return carry.astype(params.kernel.dtype)

@@ -13,7 +13,7 @@ from jax import lax
 from rnnlab.core import initializers
 from rnnlab.core.cell import LinearCell
 from rnnlab.core.checks import check_size
-from rnnlab.core.ops import broadcast_to_rank, linear, wide_dtype, widened
+from rnnlab.core.ops import broadcast_to_rank, linear, real_product, wide_dtype, widened
 from rnnlab.core.types import Array, Key
 
 
@@ -124,6 +124,5 @@ class LRU(LinearCell[LRUParams, Array]):
         return a, z.drive
 
     def readout(self, params: LRUParams, carry: Array, z: LRUInput) -> Array:
-        real = linear(carry.real, params.output_real)
-        imag = linear(carry.imag, params.output_imag)
-        return (real - imag + z.skip).astype(params.skip.dtype)
+        y = real_product(carry, params.output_real, params.output_imag)
+        return (y + z.skip).astype(params.skip.dtype)

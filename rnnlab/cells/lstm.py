@@ -11,14 +11,7 @@ from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
 from rnnlab.core.checks import check_size
 from rnnlab.core.ops import gates, layer_norm, linear, separate_pass, wide_dtype, widened
-from rnnlab.core.types import Array, Key
-
-
-class LSTMCarry(NamedTuple):
-    """Cell state and output, in Flax's order."""
-
-    c: Array  # [*batch, H]
-    h: Array  # [*batch, P], P = H without a projection
+from rnnlab.core.types import Array, Key, LSTMCarry
 
 
 class LSTMNorms(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rnnlab.core import initializers
 from rnnlab.core.cell import Cell
 from rnnlab.core.checks import check_size
-from rnnlab.core.ops import gates, kernel_product, linear, separate_pass, wide_dtype
+from rnnlab.core.ops import kernel_product, linear, reset_before_update, wide_dtype
 from rnnlab.core.types import Array, Key
 
 
@@ -66,12 +66,7 @@ class ResetBeforeGRU(Cell[ResetBeforeGRUParams, Array]):
         return linear(x, params.kernel, params.bias)
 
     def recur(self, params: ResetBeforeGRUParams, carry: Array, z: Array) -> Array:
-        cut = [2 * self.features]
-        z_rz, z_n = jnp.split(z, cut, axis=-1)
-        kernel_rz, kernel_n = jnp.split(params.recurrent_kernel, cut, axis=-1)
-        reset, update = gates(z_rz + kernel_product(carry, kernel_rz), ("sigmoid", "sigmoid"))
-        new = separate_pass(jnp.tanh(z_n + kernel_product(reset * carry, kernel_n)))
-        return (1 - update) * new + update * carry
+        return reset_before_update(carry, z, params.recurrent_kernel, kernel_product)
 
     def readout(self, params: ResetBeforeGRUParams, carry: Array, z: Array) -> Array:
         return carry.astype(params.kernel.dtype)

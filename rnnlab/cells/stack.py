@@ -47,6 +47,13 @@ class Stack(Cell):
             if not isinstance(cell, Cell):
                 raise TypeError(f"Stack: cells[{i}] is not an rnnlab.Cell but {cell!r}.")
 
+    @property
+    def feature_ndim(self) -> int:
+        return self.cells[0].feature_ndim
+
+    def input_shape(self, in_features: int) -> tuple[int, ...]:
+        return self.cells[0].input_shape(in_features)
+
     def init(self, key: Key, in_features: int) -> tuple:
         params = []
         for cell, layer_key in zip(self.cells, jax.random.split(key, len(self.cells)), strict=True):

@@ -11,6 +11,7 @@ import rnnlab
 
 COMMANDS = {
     "doctor": "what this machine has: versions, devices, extras, cluster, disks, signals",
+    "cells": "a table of the cells: strategies, parameters, papers, oracles",
     "runs": "a table of the runs under a directory",
     "plot": "curves of several runs in one picture",
     "ckpt": "list, verify or export the checkpoints of a run",

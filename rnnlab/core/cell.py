@@ -50,9 +50,6 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         (20, 4, 8)
     """
 
-    feature_ndim: ClassVar[int] = 1
-    """Trailing axes of an input that are features: 1, or 1 + spatial axes of a convolution."""
-
     _final: ClassVar[tuple[str, ...]] = ("step", "out_features")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -65,6 +62,15 @@ class Cell(abc.ABC, Generic[Params, Carry]):
                     f" other methods so that no strategy can disagree with it. Implement those, or"
                     f" derive from rnnlab.Cell where `recur` is free."
                 )
+
+    @property
+    def feature_ndim(self) -> int:
+        """Trailing axes of an input that are features: 1, or 1 + spatial axes of a convolution."""
+        return 1
+
+    def input_shape(self, in_features: int) -> tuple[int, ...]:
+        """The shape of one input: its features last, after the spatial axes of a convolution."""
+        return (in_features,) * self.feature_ndim
 
     @abc.abstractmethod
     def init(self, key: Key, in_features: int) -> Params:
@@ -107,7 +113,7 @@ class Cell(abc.ABC, Generic[Params, Carry]):
         """Features of y, the size of its last axis; computes shapes only."""
 
         def output(params: Params) -> Any:
-            x = jnp.zeros((in_features,) * self.feature_ndim, jnp.float32)
+            x = jnp.zeros(self.input_shape(in_features), jnp.float32)
             return self.step(params, self.initial_carry(params), x)[1]
 
         return jax.eval_shape(output, params).shape[-1]
@@ -122,14 +128,14 @@ class GatedCell(Cell[Params, Carry]):
 
     Declaring the matmul lets a strategy compute the whole gradient of the recurrent kernel as one
     matmul after the reverse loop, and lets the kernel be dense `[H, K]`, block-diagonal heads
-    `[N, D, K]` (u is then `[..., N, K]`), or diagonal `[H]` (u = h * w).
+    `[N, D, K]` (u is then `[..., N, K]`), or diagonal `[K]` (u = h * w, gate by gate).
     """
 
     _final: ClassVar[tuple[str, ...]] = ("recur",)
 
     @abc.abstractmethod
     def recurrent_kernel(self, params: Params) -> Array:
-        """The one matrix that multiplies the carry: `[H, K]`, `[N, D, K]` or `[H]`."""
+        """The one matrix that multiplies the carry: `[H, K]`, `[N, D, K]` or `[K]`."""
 
     @abc.abstractmethod
     def hidden(self, carry: Carry) -> Array:
@@ -146,21 +152,59 @@ class GatedCell(Cell[Params, Carry]):
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearCell(Cell[Params, Carry]):
-    """A cell that is linear in its carry, element by element and leaf by leaf.
+class AffineCell(Cell[Params, Carry]):
+    """A cell whose step is an affine map of its carry, out of a family that composes.
 
-        h_t = a_t * h_{t-1} + b_t,        (a_t, b_t) = coefficients(params, z_t)
+        h_t = A(a_t) h_{t-1} + b_t,        (a_t, b_t) = coefficients(params, z_t)
 
-    Such a recurrence is associative, so it can run as a parallel scan over time.
+    A says what a stands for: `apply` is its product with a carry, `compose` the product of two,
+    so such a recurrence can run as a parallel scan over time. `LinearCell` is the diagonal
+    family; a window that shifts its entries (`rnnlab.core.window_cell`) is another.
     """
 
     _final: ClassVar[tuple[str, ...]] = ("recur",)
 
     @abc.abstractmethod
-    def coefficients(self, params: Params, z: Any) -> tuple[Carry, Carry]:
-        """a and b, each with the structure, shapes and dtypes of the carry."""
+    def coefficients(self, params: Params, z: Any) -> tuple[Any, Carry]:
+        """a, every leaf led by the batch axes, and b, of the carry's structure and types."""
+
+    @abc.abstractmethod
+    def identity(self, a: Any) -> Any:
+        """What leaves a carry as it is, of the structure and types of `a`."""
+
+    @abc.abstractmethod
+    def apply(self, a: Any, carry: Carry) -> Carry:
+        """A(a) h: linear in the carry, and zero where the carry is."""
+
+    @abc.abstractmethod
+    def compose(self, first: Any, then: Any) -> Any:
+        """The a of A(then) A(first)."""
 
     @final
     def recur(self, params: Params, carry: Carry, z: Any) -> Carry:
         a, b = self.coefficients(params, z)
-        return jax.tree.map(lambda a, h, b: a * h + b, a, carry, b)
+        return jax.tree.map(jnp.add, self.apply(a, carry), b)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearCell(AffineCell[Params, Carry]):
+    """A cell that is linear in its carry, element by element and leaf by leaf.
+
+        h_t = a_t * h_{t-1} + b_t,        (a_t, b_t) = coefficients(params, z_t)
+
+    `a` has the structure, shapes and dtypes of the carry; axes of size 1 broadcast.
+    """
+
+    _final: ClassVar[tuple[str, ...]] = ("identity", "apply", "compose")
+
+    @final
+    def identity(self, a: Carry) -> Carry:
+        return jax.tree.map(jnp.ones_like, a)
+
+    @final
+    def apply(self, a: Carry, carry: Carry) -> Carry:
+        return jax.tree.map(jnp.multiply, a, carry)
+
+    @final
+    def compose(self, first: Carry, then: Carry) -> Carry:
+        return jax.tree.map(jnp.multiply, then, first)

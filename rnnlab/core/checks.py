@@ -5,6 +5,7 @@ before anything is compiled.
 """
 
 import dataclasses
+import math
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +49,23 @@ def check_size(owner: str, **sizes: Any) -> None:
             raise TypeError(f"{owner}: expected {name} to be a whole number, got {size!r}.")
         if size < 1:
             raise ValueError(f"{owner}: expected {name} >= 1, got {name}={size}.")
+
+
+def check_positive(owner: str, **numbers: Any) -> None:
+    """Refuses numbers that are not finite and greater than 0."""
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{owner}: expected {name} > 0, got {number!r}.")
+
+
+def check_heads(owner: str, features: int, heads: int) -> None:
+    """Refuses features that cannot be dealt out to the heads."""
+    check_size(owner, features=features, heads=heads)
+    if features % heads:
+        raise ValueError(
+            f"{owner}: expected features to be a multiple of heads, got features={features} and"
+            f" heads={heads}."
+        )
 
 
 def check_arrays(**trees: PyTree) -> None:

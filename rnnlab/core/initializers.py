@@ -1,5 +1,7 @@
 """How parameters are drawn. All return float32: cast the tree to compute in another dtype."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -28,3 +30,32 @@ def orthogonal_blocks(key: Key, features: int, block: int, blocks: int) -> Array
 def gate_bias(features: int, values: tuple[float, ...]) -> Array:
     """`[len(values) * features]`: a constant bias for each gate, in gate order."""
     return jnp.repeat(jnp.asarray(values, jnp.float32), features)
+
+
+def matching_kernel(key: Key, in_features: int, features: int) -> Array | None:
+    """A `[F, H]` kernel that brings inputs to H features; None where they have as many."""
+    check_size("init", in_features=in_features)
+    return None if in_features == features else input_kernel(key, in_features, features)
+
+
+def log_uniform(key: Key, features: int, low: float, high: float) -> Array:
+    """`[features]`: logarithms of numbers from `low` to `high`, uniform themselves."""
+    return jax.random.uniform(key, (features,), jnp.float32, math.log(low), math.log(high))
+
+
+def step_bias(key: Key, features: int, low: float, high: float) -> Array:
+    """`[features]`: biases b whose softplus(b) is `log_uniform`: the steps of a selective model.
+
+    References: Gu & Dao 2023, "Mamba", section 3.6.
+    """
+    step = jnp.exp(log_uniform(key, features, low, high))
+    return step + jnp.log(-jnp.expm1(-step))
+
+
+def check_steps(owner: str, min_step: float, max_step: float) -> None:
+    """Refuses a range of starting steps that is empty or reaches zero."""
+    if not 0 < min_step < max_step < math.inf:
+        raise ValueError(
+            f"{owner}: expected 0 < min_step < max_step, got min_step={min_step},"
+            f" max_step={max_step}."
+        )

@@ -3,6 +3,7 @@
 Broadcasting is spelled out everywhere, so that cells run under jax's strictest settings.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -19,6 +20,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "leaky_relu": jax.nn.leaky_relu,
     "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
     "identity": lambda x: x,
 }
 
@@ -54,6 +56,21 @@ def widened(a: Array, like: Array) -> Array:
     return broadcast_to_rank(a.astype(like.dtype), like)
 
 
+def check_features(x: Array, kernel: Array) -> None:
+    """Refuses an input `[..., F]` that a kernel `[..., F, K]` was not made for."""
+    if not hasattr(x, "ndim"):
+        raise TypeError(f"x: expected one array [..., F], got {type(x).__name__}.")
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(kernel):
+        raise TypeError(f"x: expected real inputs for a real kernel, got {x.dtype}. Split them up.")
+    if x.ndim < 1 or x.shape[-1] != kernel.shape[-2]:
+        got = f"shape {x.shape}" if x.ndim < 1 else f"{x.shape[-1]} features, shape {x.shape}"
+        raise ValueError(
+            f"x: expected {kernel.shape[-2]} features on its last axis, as the parameters were made"
+            f" for, got {got}. Initialise with in_features={x.shape[-1] if x.ndim else 1}, or feed"
+            f" x with {kernel.shape[-2]} features."
+        )
+
+
 def linear(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     """x @ kernel + bias, computed in the kernel's dtype, accumulated in the wide dtype.
 
@@ -69,19 +86,19 @@ def linear(x: Array, kernel: Array, bias: Array | None = None) -> Array:
       ValueError: x does not have F features.
       TypeError: x is no single array, or complex where the kernel is real.
     """
-    if not hasattr(x, "ndim"):
-        raise TypeError(f"x: expected one array [..., F], got {type(x).__name__}.")
-    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(kernel):
-        raise TypeError(f"x: expected real inputs for a real kernel, got {x.dtype}. Split them up.")
-    if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
-        got = f"shape {x.shape}" if x.ndim < 1 else f"{x.shape[-1]} features, shape {x.shape}"
-        raise ValueError(
-            f"x: expected {kernel.shape[0]} features on its last axis, as the parameters were made"
-            f" for, got {got}. Initialise with in_features={x.shape[-1] if x.ndim else 1}, or feed"
-            f" x with {kernel.shape[0]} features."
-        )
+    check_features(x, kernel)
     z = jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=wide_dtype(kernel))
     return z if bias is None else z + widened(bias, z)
+
+
+def linear_or_same(x: Array, kernel: Array | None, like: Array) -> Array:
+    """x @ kernel, or x itself for None, in the wide dtype of the parameter `like`."""
+    return x.astype(like.dtype).astype(wide_dtype(like)) if kernel is None else linear(x, kernel)
+
+
+def real_product(h: Array, real: Array, imag: Array) -> Array:
+    """Re(h @ (real + i imag)) of a complex h, from a matrix stored as two real ones."""
+    return linear(h.real, real) - linear(h.imag, imag)
 
 
 def kernel_product(h: Array, kernel: Array) -> Array:
@@ -89,28 +106,45 @@ def kernel_product(h: Array, kernel: Array) -> Array:
 
     Args:
       h: `[..., H]`.
-      kernel: dense `[H, K]`, block-diagonal `[N, D, K]` with N * D = H, or diagonal `[H]`.
+      kernel: dense `[H, K]`, block-diagonal `[N, D, K]` with N * D = H, or diagonal `[K]`: for each
+        of K / H gates its own diagonal, side by side.
 
     Returns:
-      `[..., K]`, `[..., N, K]` or `[..., H]`.
+      `[..., K]`, `[..., N, K]` or `[..., K]`.
 
     Raises:
       ValueError: h does not have the features that the kernel multiplies.
     """
-    rows = kernel.shape[0] * (kernel.shape[1] if kernel.ndim == 3 else 1)
-    if h.shape[-1] != rows:
+    features = h.shape[-1]
+    # A diagonal fits if h goes into it a whole number of times.
+    rows = math.prod(kernel.shape[:-1]) if kernel.ndim > 1 else math.gcd(*kernel.shape, features)
+    if features != rows:
         raise ValueError(
-            f"recurrent_kernel: expected {h.shape[-1]} rows, the features of the carry it"
+            f"recurrent_kernel: expected {features} rows, the features of the carry it"
             f" multiplies, got shape {kernel.shape}. Are the params those of this cell?"
         )
     wide = wide_dtype(kernel)
     if kernel.ndim == 1:
-        return h.astype(wide) * broadcast_to_rank(kernel.astype(wide), h)
+        h = jnp.tile(h.astype(wide), kernel.shape[0] // features)
+        return h * widened(kernel, h)
     h = h.astype(kernel.dtype)
     if kernel.ndim == 2:
         return jnp.matmul(h, kernel, preferred_element_type=wide)
     heads = h.reshape(*h.shape[:-1], *kernel.shape[:2])
     return jnp.einsum("...nd,ndk->...nk", heads, kernel, preferred_element_type=wide)
+
+
+def symmetric_skew_mix(matrix: Array, beta: float, gamma: float) -> Array:
+    """(1 - beta) (M + M^T) + beta (M - M^T) - gamma I of a square matrix M.
+
+    The real parts of its eigenvalues are at most (1 - beta) max eig(M + M^T) - gamma: those of the
+    skew part vanish.
+
+    References: Erichson et al. 2021, "Lipschitz recurrent neural networks"; beta = 1 is
+    Chang et al. 2019, "AntisymmetricRNN".
+    """
+    mixed = (1 - beta) * (matrix + matrix.T) + beta * (matrix - matrix.T)
+    return mixed - gamma * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
 def gates(preactivations: Array, kinds: tuple[str, ...]) -> list[Array]:
@@ -136,6 +170,49 @@ def gates(preactivations: Array, kinds: tuple[str, ...]) -> list[Array]:
     return [0.5 * p + 0.5 if k == "sigmoid" else p for p, k in zip(parts, kinds, strict=True)]
 
 
+def lstm_update(c: Array, preactivations: Array) -> tuple[Array, Array]:
+    """The new c and h of a plain LSTM from c `[..., H]` and the gates i, f, g, o `[..., 4H]`."""
+    i, f, g, o = gates(preactivations, ("sigmoid", "sigmoid", "tanh", "sigmoid"))
+    c = f * c + i * g
+    return c, o * separate_pass(jnp.tanh(c))
+
+
+def reset_before_update(
+    h: Array, z: Array, kernel: Array, product: Callable[[Array, Array], Array]
+) -> Array:
+    """The new h of a GRU whose reset gate acts on h, not on its product with the kernel.
+
+    Args:
+      h: `[..., H]`.
+      z: what the input gives to the gates r, z, n, `[..., 3H]`.
+      kernel: `[..., H, 3H]`.
+      product: of h and a part of the kernel: `kernel_product` or `convolve`.
+    """
+    cut = [2 * h.shape[-1]]
+    z_rz, z_n = jnp.split(z, cut, axis=-1)
+    kernel_rz, kernel_n = jnp.split(kernel, cut, axis=-1)
+    reset, update = gates(z_rz + product(h, kernel_rz), ("sigmoid", "sigmoid"))
+    new = separate_pass(jnp.tanh(z_n + product(reset * h, kernel_n)))
+    return (1 - update) * new + update * h
+
+
+def reset_after_update(h: Array, z: Array, u: Array, bias: Array | None = None) -> Array:
+    """The new h of a GRU whose reset gate acts on the product of h with the kernel.
+
+    Args:
+      h: `[..., H]`.
+      z: what the input gives to the gates r, z, n, `[..., 3H]`.
+      u: what h gives to them, `[..., 3H]`.
+      bias: of the u of n, `[H]`, or None.
+    """
+    cut = [2 * h.shape[-1]]
+    (z_rz, z_n), (u_rz, u_n) = jnp.split(z, cut, axis=-1), jnp.split(u, cut, axis=-1)
+    reset, update = gates(z_rz + u_rz, ("sigmoid", "sigmoid"))
+    inner = u_n if bias is None else u_n + widened(bias, u_n)
+    new = separate_pass(jnp.tanh(z_n + reset * inner))
+    return (1 - update) * new + update * h
+
+
 def separate_pass(a: Array) -> Array:
     """`a`, computed once: a barrier against XLA's fusion where jax runs on a CPU.
 
@@ -154,6 +231,20 @@ def layer_norm(a: Array, scale: Array, bias: Array | None = None, epsilon: float
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     normal = centred * lax.rsqrt(variance + epsilon) * widened(scale, a)
     return normal if bias is None else normal + widened(bias, a)
+
+
+def unit_norm(a: Array, epsilon: float = 1e-6) -> Array:
+    """a / sqrt(|a|^2 + epsilon) over the last axis of `[..., K]`, finite with its gradient at 0."""
+    return a * lax.rsqrt(jnp.sum(jnp.square(a), axis=-1, keepdims=True) + epsilon)
+
+
+def rms_norm(a: Array, scale: Array, epsilon: float = 1e-5) -> Array:
+    """a / sqrt(mean(a^2) + epsilon) * scale over the last axis of `[..., K]`.
+
+    References: Zhang & Sennrich 2019, "Root mean square layer normalization".
+    """
+    power = jnp.mean(jnp.square(a), axis=-1, keepdims=True)
+    return a * lax.rsqrt(power + epsilon) * widened(scale, a)
 
 
 def select(flag: Array, on: Array, off: Array) -> Array:

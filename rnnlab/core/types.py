@@ -10,7 +10,7 @@
 | N | state features of a linear cell, or heads of a block-diagonal kernel |
 """
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 
@@ -20,3 +20,10 @@ Key = jax.Array  # a typed PRNG key, `jax.random.key(seed)`
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
+
+
+class LSTMCarry(NamedTuple):
+    """Cell state and output, in Flax's order: the carry of `LSTM` and of its kin."""
+
+    c: Array  # [*batch, H]
+    h: Array  # [*batch, P], P = H without a projection

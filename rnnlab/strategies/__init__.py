@@ -3,6 +3,7 @@
 from rnnlab.strategies.associative import Associative as Associative
 from rnnlab.strategies.auto import Auto as Auto
 from rnnlab.strategies.base import Strategy
+from rnnlab.strategies.chunkwise import Chunkwise as Chunkwise
 from rnnlab.strategies.deferred import Deferred as Deferred
 from rnnlab.strategies.remat import Remat as Remat
 from rnnlab.strategies.scan import Scan as Scan
@@ -14,5 +15,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "remat": Remat,
     "deferred": Deferred,
     "associative": Associative,
+    "chunkwise": Chunkwise,
     "auto": Auto,
 }

@@ -1,20 +1,23 @@
-"""A parallel scan over time, for cells that are linear in their carry."""
+"""A parallel scan over time, for cells whose step is an affine map of the carry."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.core.cell import Cell, LinearCell
+from rnnlab.core.cell import AffineCell, Cell
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Strategy, hold, readout, restart
 
+_Step = tuple[PyTree, PyTree, Array]  # a and b, and whether it starts from a known carry
+
 
 @dataclasses.dataclass(frozen=True)
-class Associative(Strategy[LinearCell]):
-    """Composes the steps h -> a h + b pairwise, in O(log T) rounds instead of T.
+class Associative(Strategy[AffineCell]):
+    """Composes the steps h -> A h + b pairwise, in O(log T) rounds instead of T.
 
     It does about twice the arithmetic of the loop and keeps every carry, so it pays where
     parallelism is plentiful: long sequences on an accelerator.
@@ -24,18 +27,18 @@ class Associative(Strategy[LinearCell]):
     """
 
     def refusal(self, cell: Cell) -> str | None:
-        if isinstance(cell, LinearCell):
+        if isinstance(cell, AffineCell):
             return None
         return (
             f"it composes steps h -> a * h + b, and {type(cell).__name__} is not an"
             f" rnnlab.LinearCell. Use Scan() or Deferred()"
         )
 
-    def run(self, cell: LinearCell, inputs: Inputs, reverse: bool):
-        params, _, _, xs, marks = inputs
+    def run(self, cell: AffineCell, inputs: Inputs, reverse: bool):
+        params, _, initial, xs, marks = inputs
         zs = cell.project(params, xs)
         a, b = cell.coefficients(params, zs)
-        a = hold(marks.mask, a, jax.tree.map(jnp.ones_like, a))
+        a = hold(marks.mask, a, cell.identity(a))
         b = zero_unless(marks.mask, b)
 
         # A step that starts from a known carry is a constant, and `starts` cuts off what came
@@ -45,21 +48,21 @@ class Associative(Strategy[LinearCell]):
         before = jax.tree.map(lambda c, like: jnp.broadcast_to(c, like.shape), inputs.carry, b)
         if marks.reset is not None:
             starts = starts | marks.reset
-            before = restart(marks.reset, inputs.initial, before)
-        constant = jax.tree.map(lambda a, h, b: a * h + b, a, zero_unless(starts, before), b)
+            before = restart(marks.reset, initial, before)
+        constant = jax.tree.map(jnp.add, cell.apply(a, zero_unless(starts, before)), b)
         b = hold(starts, constant, b)
 
         steps = (zero_unless(~starts, a), b, starts)
-        steps = lax.associative_scan(_compose, steps, reverse=reverse)
+        compose = functools.partial(_compose, cell)
+        steps = lax.associative_scan(compose, steps, reverse=reverse)
         carries = steps[1]
         last = jax.tree.map(lambda c: c[0 if reverse else -1], carries)
-        return last, readout(cell, params, carries, zs, marks)
+        return last, readout(cell, params, initial, carries, zs, marks)
 
 
-def _compose(first: tuple[PyTree, PyTree, Array], then: tuple[PyTree, PyTree, Array]):
+def _compose(cell: AffineCell, first: _Step, then: _Step) -> _Step:
     """The step that does `first` and then `then`."""
     (a1, b1, start1), (a2, b2, start2) = first, then
     a1, b1 = zero_unless(~start2, (a1, b1))
-    a = jax.tree.map(lambda a1, a2: a2 * a1, a1, a2)
-    b = jax.tree.map(lambda b1, a2, b2: a2 * b1 + b2, b1, a2, b2)
-    return a, b, start1 | start2
+    b = jax.tree.map(jnp.add, cell.apply(a2, b1), b2)
+    return cell.compose(a1, a2), b, start1 | start2

@@ -75,9 +75,11 @@ def recur(cell: Cell, params: PyTree, initial: PyTree, carry: PyTree, z: Any, ma
     return hold(marks.mask, after, before)
 
 
-def readout(cell: Cell, params: PyTree, carry: PyTree, z: Any, marks: Marks) -> Any:
+def readout(
+    cell: Cell, params: PyTree, initial: PyTree, carry: PyTree, z: Any, marks: Marks
+) -> Any:
     """The output of a step, zero where it is masked."""
-    return zero_unless(marks.mask, cell.readout(params, carry, z))
+    return zero_unless(marks.mask, cell.readout(params, sound(marks.mask, carry, initial), z))
 
 
 def time_slice(tree: PyTree, start: int, stop: int) -> PyTree:

@@ -130,7 +130,7 @@ def _run(loop: _Loop, inputs: Inputs) -> _Run:
         start = sound(marks.mask, before, initial)
         u = kernel_product(cell.hidden(start), kernel)
         carry = hold(marks.mask, cell.gate(params, start, z, u), before)
-        return carry, (readout(cell, params, carry, z, marks), carry, u)
+        return carry, (readout(cell, params, initial, carry, z, marks), carry, u)
 
     last, (ys, carries, us) = loop.scan(body, carry, (zs, marks))
     return _Run(last, ys, carries, us)
@@ -160,7 +160,7 @@ def _run_jvp(loop: _Loop, primals, tangents):
     dbefore = _shifted(loop, marks, v)
     dhidden = jax.jvp(cell.hidden, (before,), (dbefore,))[1]
     _, dys = jax.jvp(
-        lambda params, carries, zs: readout(cell, params, carries, zs, marks),
+        lambda params, carries, zs: readout(cell, params, inputs.initial, carries, zs, marks),
         (inputs.params, run.carries, inputs.xs),
         (dinputs.params, v.carries, dinputs.xs),
     )
@@ -221,8 +221,11 @@ def _solve(loop: _Loop, params, kernel, before, zs, us, marks: Marks, b: _Unknow
         _, gate_vjp = jax.vjp(lambda h, u: cell.gate(params, h, z, u), before, u)
         direct, du = gate_vjp(zero_unless(mask, v))
         hidden, hidden_vjp = jax.vjp(cell.hidden, before)
-        dhidden = kernel_product(du.reshape(*hidden.shape[:-1], -1), transposed)
-        through = hidden_vjp(dhidden.reshape(hidden.shape))[0]
+        dhidden = kernel_product(lax.collapse(du, hidden.ndim - 1), transposed)
+        dhidden = lax.collapse(dhidden, hidden.ndim - 1)
+        # A diagonal kernel hands back one part a gate, the others one part in all.
+        parts = jnp.split(dhidden, dhidden.shape[-1] // hidden.shape[-1], axis=-1)
+        through = hidden_vjp(functools.reduce(jnp.add, parts))[0]
         return hold(mask, jax.tree.map(jnp.add, direct, through), v)
 
     def residual(v: _Unknowns) -> _Unknowns:

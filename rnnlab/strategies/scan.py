@@ -38,6 +38,6 @@ def scan_projected(cell: Cell, inputs: Inputs, reverse: bool, unroll: int):
     def body(carry, now):
         z, marks = now
         carry = recur(cell, params, initial, carry, z, marks)
-        return carry, readout(cell, params, carry, z, marks)
+        return carry, readout(cell, params, initial, carry, z, marks)
 
     return lax.scan(body, carry, (zs, marks), reverse=reverse, unroll=unroll)

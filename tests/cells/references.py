@@ -6,29 +6,12 @@ A reference takes (cell, params, xs [T, *batch, F], carry) as numpy arrays, retu
 
 import numpy as np
 
-from rnnlab.cells import CELLS, LSTMCarry, Residual, Stack
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-ACTIVATIONS = {
-    "tanh": np.tanh,
-    "relu": lambda x: np.where(x > 0, x, 0),
-    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "sigmoid": sigmoid,
-    "identity": lambda x: x,
-}
-
-
-def by_gate(names, packed):
-    """A dict from each gate to its own part of an array that holds all gates side by side."""
-    return dict(zip(names, np.split(packed, len(names), axis=-1), strict=True))
-
-
-def normalise(x):
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+from rnnlab.cells import CELLS, CausalConvolution, GatedBlock, LSTMCarry, Residual, Stack
+from tests.cells.numpy_parts import ACTIVATIONS, by_gate, normalise, sigmoid
+from tests.cells.references_gated import GATED
+from tests.cells.references_linear import LINEAR, causal_convolution
+from tests.cells.references_matrix import MATRIX
+from tests.cells.references_other import BY_TYPE, OTHER
 
 
 def elman(cell, params, xs, h):
@@ -123,6 +106,16 @@ def lru(cell, params, xs, h):
     return h, np.stack(ys)
 
 
+def gated_block(cell, params, xs, carry):
+    """Gu & Dao 2023, figure 3; Dao & Gu 2024, figure 6."""
+    us, gate = np.split(xs @ params.kernel, [cell.cell_features], axis=-1)
+    carry, ys = reference(cell.cell, params.cell, us, carry)
+    ys = ys * ACTIVATIONS["silu"](gate)
+    if cell.normalised:
+        ys = params.norm * ys / np.sqrt((ys**2).mean(-1, keepdims=True) + 1e-5)
+    return carry, ys @ params.output_kernel
+
+
 REFERENCES = {
     "elman": elman,
     "lstm": lstm,
@@ -130,6 +123,12 @@ REFERENCES = {
     "reset_before_gru": reset_before_gru,
     "min_gru": min_gru,
     "lru": lru,
+    **GATED,
+    **LINEAR,
+    **MATRIX,
+    **OTHER,
+    "mamba": gated_block,
+    "mamba2": gated_block,
 }
 """The reference of every cell of `rnnlab.cells.CELLS`, by the same name."""
 
@@ -154,5 +153,11 @@ def reference(cell, params, xs, carry):
         return stack(cell, params, xs, carry)
     if isinstance(cell, Residual):
         return residual(cell, params, xs, carry)
+    if isinstance(cell, GatedBlock):
+        return gated_block(cell, params, xs, carry)
+    if type(cell) in BY_TYPE:
+        return BY_TYPE[type(cell)](reference, cell, params, xs, carry)
+    if isinstance(cell, CausalConvolution):
+        return causal_convolution(cell, params, xs, carry)
     name = next(name for name, make in CELLS.items() if type(cell) is type(make(1)))
     return REFERENCES[name](cell, params, xs, carry)

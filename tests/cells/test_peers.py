@@ -17,7 +17,7 @@ import pytest
 from jax import lax
 
 import rnnlab
-from rnnlab.cells import GRU, LSTM, Elman, LSTMCarry, ResetBeforeGRU
+from rnnlab.cells import GRU, LSTM, MGU, Elman, LSTMCarry, ResetBeforeGRU
 from rnnlab.core import Cell
 from tests.cells.variants import FEATURES, IN_FEATURES, random_arguments, random_like
 
@@ -257,6 +257,12 @@ def linen_gru(linen, params, xs, h):
     return linen_scan(linen.GRUCell(FEATURES), weights, xs, h)
 
 
+def linen_mgu(linen, params, xs, h):
+    weights = linen_gates(params, "fn", biased="i")
+    weights["hn"]["bias"] = params.recurrent_bias
+    return linen_scan(linen.MGUCell(FEATURES), weights, xs, h)
+
+
 # jax.experimental.rnn: torch's layout, a dict over layers; batch before time.
 
 
@@ -288,6 +294,12 @@ PEERS = (
     Peer("torch", "GRU", GRU(FEATURES), torch_gru),
     Peer("keras", "SimpleRNN tanh", Elman(FEATURES), keras_simple_rnn(jnp.tanh)),
     Peer("keras", "SimpleRNN relu", Elman(FEATURES, activation="relu"), keras_simple_rnn("relu")),
+    Peer(
+        "keras",
+        "SimpleRNN leaky relu",
+        Elman(FEATURES, activation="leaky_relu"),
+        keras_simple_rnn(jax.nn.leaky_relu),
+    ),
     Peer("keras", "LSTM", LSTM(FEATURES), keras_lstm),
     Peer("keras", "GRU reset_after", GRU(FEATURES), keras_gru(reset_after=True)),
     Peer("keras", "GRU reset_before", ResetBeforeGRU(FEATURES), keras_gru(reset_after=False)),
@@ -300,6 +312,7 @@ PEERS = (
     Peer("flax.linen", "LSTMCell", LSTM(FEATURES), linen_lstm("LSTMCell")),
     Peer("flax.linen", "OptimizedLSTMCell", LSTM(FEATURES), linen_lstm("OptimizedLSTMCell")),
     Peer("flax.linen", "GRUCell", GRU(FEATURES), linen_gru),
+    Peer("flax.linen", "MGUCell", MGU(FEATURES), linen_mgu),
     Peer("jax.experimental.rnn", "lstm_ref", LSTM(FEATURES), lstm_ref),
 )
 

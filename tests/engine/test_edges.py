@@ -7,7 +7,8 @@ import pytest
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LRU, LSTM, Elman, MinGRU, ResetBeforeGRU, Residual, Stack
+from rnnlab.cells import GRU, LRU, LSTM, MLSTM, Elman, MinGRU, ResetBeforeGRU, Residual, Stack
+from rnnlab.core.ops import select
 from rnnlab.strategies import STRATEGIES, Associative, Auto, Deferred, Remat, Scan, Unrolled
 
 CELLS = [
@@ -21,7 +22,7 @@ CELLS = [
     Stack((GRU(4), LSTM(2))),
     Residual(GRU(3)),
 ]
-FEW = [LSTM(4), MinGRU(4), ResetBeforeGRU(4)]  # one of each base class
+FEW = [LSTM(4), LRU(4), MLSTM(4, heads=2), ResetBeforeGRU(4)]  # one of each base class
 
 
 def strategies_of(cell, without=(Auto,)):
@@ -246,14 +247,14 @@ def test_a_nan_in_a_carry_that_only_waits_stays_out_of_the_gradients(cell):
     row = jnp.array([True, False, False])
     mask = jnp.ones((7, 3), bool).at[:, 0].set(False).at[:2, 1].set(False)
     reset = jnp.zeros((7, 3), bool).at[2, 1].set(True)
-    broken = jnp.array([True, True, False])[:, None]
+    broken = jnp.array([True, True, False])
     for strategy in strategies_of(cell):
 
         def grads(carry, s=strategy):
             run = case._replace(carry=carry, mask=mask, reset=reset)
             return testing.outcome(cell, run, s)
 
-        nan = jax.tree.map(lambda c: jnp.where(broken, jnp.nan, c), case.carry)
+        nan = jax.tree.map(lambda c: select(broken, jnp.full((), jnp.nan, c.dtype), c), case.carry)
         got, expected = grads(nan), grads(case.carry)
         assert same(got.grads[:2], expected.grads[:2])
         for leaf in jax.tree.leaves(got.carry):
@@ -370,3 +371,9 @@ def test_integer_inputs_are_cast(strategy):
     got = rnnlab.unroll(GRU(4), case.params, tokens, strategy=strategy)
     expected = rnnlab.unroll(GRU(4), case.params, tokens.astype(jnp.float32))
     assert testing.largest_difference(got, expected) < 1e-6
+
+
+def test_deferred_differentiates_an_empty_batch():
+    case = testing.marked_example(LSTM(4), batch=(0,))
+    expected = testing.outcome(LSTM(4), case, Scan())
+    assert same(testing.outcome(LSTM(4), case, Deferred()), expected)

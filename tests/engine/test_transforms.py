@@ -12,21 +12,41 @@ from jax.test_util import check_grads
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LRU, LSTM, Elman, MinGRU
-from rnnlab.strategies import Associative, Deferred, Remat, Scan
+from rnnlab.cells import (
+    GRU,
+    LRU,
+    LSTM,
+    MLSTM,
+    RWKV7,
+    S6,
+    SLSTM,
+    CausalConvolution,
+    Elman,
+    GatedDeltaNet,
+    IndRNN,
+    MinGRU,
+)
+from rnnlab.strategies import Associative, Chunkwise, Deferred, Remat, Scan
 
 LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
 PAIRS = [
-    pytest.param(cell, strategy, id=f"{type(strategy).__name__}-{type(cell).__name__}", marks=marks)
-    for cell, strategy, *marks in [
-        (Elman(3), Deferred()),
-        (LSTM_WITH_ALL, Deferred()),
-        (GRU(3), Deferred(), pytest.mark.full),
-        (GRU(3), Remat(chunk=2), pytest.mark.full),
-        (MinGRU(3), Associative(), pytest.mark.full),
-        (LRU(3), Associative()),
-    ]
+    (Elman(3), Deferred()),
+    (LSTM_WITH_ALL, Deferred()),
+    (GRU(3), Deferred()),
+    (SLSTM(4, heads=2), Deferred()),  # a block-diagonal kernel
+    (IndRNN(3), Deferred()),  # a diagonal kernel
+    (GRU(3), Remat(chunk=2)),
+    (MinGRU(3), Associative()),
+    (LRU(3), Associative()),
+    (S6(3), Associative()),
+    (CausalConvolution(2), Associative()),  # affine, not diagonal
+    (GatedDeltaNet(2), Chunkwise(3)),
+    (MLSTM(2), Chunkwise(3)),
+    (RWKV7(2), Chunkwise(3)),
 ]
+each_pair = pytest.mark.parametrize(
+    "cell, strategy", PAIRS, ids=[f"{type(s).__name__}-{type(c).__name__}" for c, s in PAIRS]
+)
 
 
 def loss_of(cell, example, strategy, reverse=False):
@@ -60,7 +80,7 @@ def both(cell, strategy, transform, batch=(2,), length=4):
         return testing.largest_difference(*results)
 
 
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_forward_mode(cell, strategy):
     def transform(loss, case):
         args = (case.params, case.xs, case.carry)
@@ -72,7 +92,7 @@ def test_forward_mode(cell, strategy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_vmap_of_grad(cell, strategy):
     def transform(loss, case):
         def grad(x, c):
@@ -91,7 +111,7 @@ def test_vmap_of_grad(cell, strategy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_grad_of_vmap_over_examples(cell, strategy):
     results = []
     for s in (Scan(), strategy):
@@ -115,7 +135,7 @@ def test_grad_of_vmap_over_examples(cell, strategy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_hessians_forward_over_reverse_and_reverse_over_reverse(cell, strategy):
     def transform(loss, case):
         def of_inputs(xs):
@@ -130,7 +150,7 @@ def test_hessians_forward_over_reverse_and_reverse_over_reverse(cell, strategy):
     assert both(cell, strategy, transform, batch=(), length=3) < 1e-8
 
 
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_checkpoint(cell, strategy):
     def transform(loss, case):
         args = (case.params, case.xs, case.carry)
@@ -140,7 +160,7 @@ def test_checkpoint(cell, strategy):
 
 
 @pytest.mark.parametrize("wrt", [0, 1, 2], ids=["params", "xs", "carry"])
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_gradient_of_one_argument_alone(cell, strategy, wrt):
     def transform(loss, case):
         return jax.grad(loss, wrt)(case.params, case.xs, case.carry)
@@ -148,7 +168,7 @@ def test_gradient_of_one_argument_alone(cell, strategy, wrt):
     assert both(cell, strategy, transform) < 1e-10
 
 
-@pytest.mark.parametrize("cell, strategy", PAIRS)
+@each_pair
 def test_shard_map_over_the_batch(cell, strategy):
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 

@@ -22,7 +22,7 @@ def pytest_addoption(parser):
     parser.addoption(OPTION, metavar="FILE", help="write what was promised and what was found")
 
 
-def pytest_collection_modifyitems(items):
+def mark_promises(items):
     """The rows travel with a test's report, as they have to where workers run the tests."""
     for item in items:
         rows = [row for mark in item.iter_markers("promise") for row in mark.args]

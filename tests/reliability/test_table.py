@@ -71,7 +71,8 @@ def test_every_row_stands_in_the_table_with_what_it_was_made_by():
 
 
 CONFTEST = """
-from tests.reliability.table import counted, pytest_addoption, pytest_collection_modifyitems
+from tests.reliability.table import counted, pytest_addoption
+from tests.reliability.table import mark_promises as pytest_collection_modifyitems
 from tests.reliability.table import write_table as pytest_terminal_summary
 """
 TESTS = """

@@ -119,8 +119,9 @@ LAYERS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("cells", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize(
+    "cells, reverse", list(zip(LAYERS.values(), (False, True) * 2, strict=True)), ids=LAYERS
+)
 def test_layer_by_layer_equals_the_stacked_cell(cells, reverse):
     """Values and gradients, under masks and resets."""
     with jax.enable_x64(True):

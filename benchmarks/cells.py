@@ -1,0 +1,138 @@
+"""A character language model with every cell: loss, speed and size in one table.
+
+    python -m benchmarks.cells
+    python -m benchmarks.cells --cells=lstm,gru --steps=20
+
+Every cell is trained on Python's own documentation with the same settings: batches of 32 windows of
+64 characters, AdamW at one learning rate. Nothing is tuned for a cell, so the losses say that each
+of them learns, not which is best. The speed is the median over log windows, evaluations left out;
+cells run one after another, so it compares them roughly.
+"""
+
+import json
+import math
+import pathlib
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import optax
+from absl import app, flags, logging
+
+from benchmarks import timing
+from rnnlab.cells import CELLS
+from rnnlab.data import CharacterVocabulary, Streams, load_corpus
+from rnnlab.models import LanguageModel
+from rnnlab.select import select_strategy
+from rnnlab.strategies import Auto
+from rnnlab.training import FitConfig, Ratio, Task, fit
+from rnnlab.training.optimizers import make_optimizer, make_schedule
+
+FEATURES, BATCH, WINDOW, EMBEDDING, RATE = 128, 32, 64, 64, 4e-3
+COLUMNS = ("cell", "valid loss, nats", "tokens per second", "parameters", "strategy")
+
+_CELLS = flags.DEFINE_list("cells", ["all"], "Names of CELLS, or all.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Updates for each.", lower_bound=3)
+_THREADS = flags.DEFINE_integer("threads", 2, "Cores to use.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", "", "Markdown file to write; empty writes none.")
+
+
+def build_task(name: str, splits: Mapping[str, str], steps: int) -> tuple[LanguageModel, Task]:
+    """Predicting the next character with one layer of a cell."""
+    vocabulary = CharacterVocabulary.from_text(*splits.values())
+    cells = (CELLS[name](FEATURES),)
+    model = LanguageModel(len(vocabulary), EMBEDDING, cells=cells, strategy=Auto())
+
+    def loss(params, carry, window, key):
+        carry, logits = model.apply(params, window.inputs.T, carry, start=window.start, key=key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
+        return Ratio.mean(losses, window.weights.T), (carry, {})
+
+    train, valid = (
+        Streams(vocabulary.encode(splits[split]), BATCH, WINDOW) for split in ("train", "valid")
+    )
+    schedule = make_schedule("cosine", RATE, steps // 10, steps)
+    task = Task(
+        init=model.init,
+        loss=loss,
+        optimizer=make_optimizer("adamw", schedule, clip_norm=1.0),
+        train_batches=train.windows,
+        eval_batches={"valid": valid.epoch},
+        initial_state=model.initial_carry,
+        unit="tok",
+    )
+    return model, task
+
+
+def train(name: str, splits: Mapping[str, str], steps: int) -> dict[str, Any]:
+    """A row of the table."""
+    model, task = build_task(name, splits, steps)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    chosen = select_strategy(model.cells[0], WINDOW, BATCH, jax.default_backend())
+    row: dict[str, Any] = {
+        "cell": name,
+        "loss": None,
+        "speed": None,
+        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+        "strategy": type(chosen).__name__,
+    }
+    every = max(1, steps // 6)
+    with tempfile.TemporaryDirectory() as workdir:
+        config = FitConfig(
+            workdir, steps, BATCH, log_every=every, eval_every=steps, save_every=steps
+        )
+        try:
+            result = fit(task, config)
+        except (FloatingPointError, SystemExit) as stopped:
+            print(f"{name}: training did not end well: {stopped!r}", flush=True)
+            return row
+        lines = (pathlib.Path(workdir) / "timing.jsonl").read_text().splitlines()
+    if result is None:
+        raise SystemExit(f"{name}: expected a result, got a dry run.")
+    times = [json.loads(line).get("seconds_per_step") for line in lines]
+    seconds = statistics.median([time for time in times if time is not None])
+    return row | {"loss": result.metrics["valid"]["loss"], "speed": BATCH * WINDOW / seconds}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as Markdown, those that learned best first."""
+    lines = [COLUMNS, ["-"] + ["-:"] * 3 + ["-"]]
+    for row in sorted(rows, key=lambda row: math.inf if row["loss"] is None else row["loss"]):
+        loss = "not finite" if row["loss"] is None else f"{row['loss']:.3f}"
+        speed = "" if row["speed"] is None else f"{row['speed']:,.0f}"
+        lines.append([row["cell"], loss, speed, f"{row['parameters']:,}", row["strategy"]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    names = list(CELLS) if _CELLS.value == ["all"] else _CELLS.value
+    unknown = sorted(set(names) - set(CELLS))
+    if unknown:
+        raise app.UsageError(f"--cells: expected names of {', '.join(CELLS)}, got {unknown}")
+    timing.prepare(_THREADS.value)
+    logging.set_verbosity(logging.WARNING)  # orbax tells of every save
+    corpus = load_corpus("python_docs")
+    rows = []
+    for name in names:
+        print(f"\n{name}", flush=True)
+        rows.append(train(name, corpus.splits, _STEPS.value))
+        jax.clear_caches()
+    machine = ", ".join(f"{name} {value}" for name, value in timing.machine().items())
+    text = (
+        f"Character language models, {_STEPS.value} steps, {FEATURES} features, batch {BATCH},"
+        f" window {WINDOW}, learning rate {RATE}, not tuned for any cell.\n\n{table(rows)}\n\n"
+        f"Machine: {machine}.\n"
+    )
+    print("\n" + text)
+    if _OUT.value:
+        path = pathlib.Path(_OUT.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# Every cell as a language model\n\n" + text)
+
+
+if __name__ == "__main__":
+    app.run(main)

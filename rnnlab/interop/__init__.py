@@ -1,0 +1,1 @@
+"""Layer 4: other libraries' cells, run by `rnnlab.unroll`."""

@@ -1,0 +1,34 @@
+"""What `make test` leaves to `make test-all`: most cases of tests that run over many cells.
+
+Each of them runs with a third of its cases every day, another third than the test before it, so
+that every cell meets a third of the tests and every test a third of the cells.
+"""
+
+import collections
+
+import pytest
+
+OVER_MANY_CELLS = (
+    "tests/cells/",
+    "tests/engine/test_chunkwise.py",
+    "tests/engine/test_compile.py",
+    "tests/engine/test_edges.py",
+    "tests/engine/test_transforms.py",
+    "tests/interop/",
+    "tests/models/",
+)
+SHARE = 3
+FEW = 3
+"""Cases up to which a test runs with all."""
+
+
+def thin_out(items):
+    """Marks as `full` what is not for every day."""
+    groups = collections.defaultdict(list)
+    for item in items:
+        if item.nodeid.startswith(OVER_MANY_CELLS) and hasattr(item, "callspec"):
+            groups[item.nodeid.split("[")[0]].append(item)
+    for number, group in enumerate(group for group in groups.values() if len(group) > FEW):
+        for place, item in enumerate(group):
+            if (place + number) % SHARE:
+                item.add_marker(pytest.mark.full)
