@@ -62,6 +62,8 @@ def mamba(
 ) -> GatedBlock:
     """The Mamba block: a gate around a causal convolution and the selective model `S6`.
 
+        u_t, g_t = x_t W,    v_t = S6(silu(conv(u_t))),    y_t = (v_t * silu(g_t)) W_out
+
     Args:
       features: H, the size of y.
       expand: the cells inside have `expand * H` features.
@@ -94,7 +96,10 @@ def mamba2(
 ) -> GatedBlock:
     """The Mamba-2 block: all projections at the front, `SSD` inside, a norm before the last.
 
-    The convolution reads x, B and C; the step goes past it.
+        [x, B, C]_t, d_t, g_t = x_t W,    v_t = SSD(silu(conv([x, B, C]_t)), d_t)
+        y_t = norm(v_t * silu(g_t)) W_out
+
+    The convolution reads x, B and C; the step d goes past it.
 
     Args:
       features: H, the size of y.

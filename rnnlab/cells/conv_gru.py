@@ -36,7 +36,7 @@ class ConvGRU(ConvCell[Array]):
 
     References: Ballas et al. 2016, "Delving deeper into convolutional networks for learning video
     representations". Deviations: z keeps the old state, as in `GRU`, where theirs takes in the new
-    one; gates have biases.
+    one; gates have biases; recurrent kernels start orthogonal.
     """
 
     @property

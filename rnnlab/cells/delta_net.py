@@ -4,7 +4,6 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.checks import check_heads
@@ -14,8 +13,9 @@ from rnnlab.core.matrix_cell import (
     MatrixInput,
     merge_heads,
     split_heads,
+    zero_memory,
 )
-from rnnlab.core.ops import gates, linear, unit_norm, wide_dtype
+from rnnlab.core.ops import gates, linear, unit_norm
 from rnnlab.core.types import Array, Key
 
 
@@ -48,7 +48,8 @@ class DeltaNet(MatrixCell[DeltaNetParams]):
     References: Schlag et al. 2021, "Linear transformers are secretly fast weight programmers", the
     rule; Yang et al. 2024, "Parallelizing linear transformers with the delta rule over sequence
     length", section 3, feature map, norm and chunks. Left out: the short convolutions before, the
-    norm and the output projection after. The norm is sqrt(|k|^2 + 1e-6), finite at 0.
+    norm and the output projection after. The norm is sqrt(|k|^2 + 1e-6), finite at 0. The factor
+    1 / sqrt(D) is that of the authors' code; the paper has none.
     """
 
     features: int
@@ -67,9 +68,7 @@ class DeltaNet(MatrixCell[DeltaNetParams]):
     def initial_carry(
         self, params: DeltaNetParams, batch_shape: tuple[int, ...] = ()
     ) -> MatrixCarry:
-        size = self.features // self.heads
-        shape = (*batch_shape, self.heads, size, size)
-        return MatrixCarry(jnp.zeros(shape, wide_dtype(params.kernel)))
+        return zero_memory(params.kernel, batch_shape, self.features, self.heads)
 
     def project(self, params: DeltaNetParams, x: Array) -> MatrixInput:
         q, k, v = split_heads(linear(x, params.kernel), self.heads, parts=3)

@@ -40,7 +40,8 @@ class Elman(GatedCell[ElmanParams, Array]):
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> h, ys = rnnlab.unroll(cell, params, jnp.ones((10, 4, 3)))
 
-    References: Elman 1990, "Finding structure in time". The recurrent kernel starts orthogonal.
+    References: Elman 1990, "Finding structure in time". Its units are logistic; tanh is the default
+    here, and the recurrent kernel starts orthogonal.
     """
 
     features: int

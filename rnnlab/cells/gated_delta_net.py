@@ -14,8 +14,9 @@ from rnnlab.core.matrix_cell import (
     MatrixInput,
     merge_heads,
     split_heads,
+    zero_memory,
 )
-from rnnlab.core.ops import gates, linear, unit_norm, wide_dtype, widened
+from rnnlab.core.ops import gates, linear, unit_norm, widened
 from rnnlab.core.types import Array, Key
 
 
@@ -53,7 +54,8 @@ class GatedDeltaNet(MatrixCell[GatedDeltaNetParams]):
     10; alpha and its start as in Dao & Gu 2024, "Transformers are SSMs" (Mamba-2): rates exp(A) in
     [1, 16], softplus(b) in [0.001, 0.1]. Left out: the short convolutions before, the norm, the
     gate and the output projection after. Keys and values have one size; theirs are D and 2D. The
-    norm is sqrt(|k|^2 + 1e-6), finite at 0.
+    norm is sqrt(|k|^2 + 1e-6), finite at 0. The factor 1 / sqrt(D) is that of the authors' code;
+    the paper has none.
     """
 
     features: int
@@ -68,15 +70,13 @@ class GatedDeltaNet(MatrixCell[GatedDeltaNetParams]):
             initializers.input_kernel(key_in, in_features, 3 * self.features),
             initializers.input_kernel(key_gate, in_features, 2 * self.heads),
             initializers.step_bias(key_step, self.heads, 1e-3, 0.1),
-            jnp.log(jax.random.uniform(key_rate, (self.heads,), jnp.float32, 1, 16)),
+            initializers.rate_log(key_rate, self.heads),
         )
 
     def initial_carry(
         self, params: GatedDeltaNetParams, batch_shape: tuple[int, ...] = ()
     ) -> MatrixCarry:
-        size = self.features // self.heads
-        shape = (*batch_shape, self.heads, size, size)
-        return MatrixCarry(jnp.zeros(shape, wide_dtype(params.kernel)))
+        return zero_memory(params.kernel, batch_shape, self.features, self.heads)
 
     def project(self, params: GatedDeltaNetParams, x: Array) -> MatrixInput:
         q, k, v = split_heads(jax.nn.silu(linear(x, params.kernel)), self.heads, parts=3)

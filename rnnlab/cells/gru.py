@@ -40,9 +40,9 @@ class GRU(GatedCell[GRUParams, Array]):
         >>> h, ys = rnnlab.unroll(cell, params, jnp.ones((10, 4, 3)))
 
     References:
-      Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder". Deviations: the
-      reset gate multiplies h U and its bias, not h, so that one matmul serves all gates; z keeps
-      the old state, as in the paper. `ResetBeforeGRU` is the paper's own form.
+      Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder"; z keeps the
+      old state, as there. Deviations: the reset gate multiplies h U and its bias, not h, so that
+      one matmul serves all gates; there are biases. `ResetBeforeGRU` is the paper's own form.
     """
 
     features: int

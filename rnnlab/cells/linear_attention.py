@@ -14,8 +14,9 @@ from rnnlab.core.matrix_cell import (
     MatrixInput,
     merge_heads,
     split_heads,
+    zero_memory,
 )
-from rnnlab.core.ops import linear, wide_dtype
+from rnnlab.core.ops import linear
 from rnnlab.core.types import Array, Key
 
 
@@ -49,8 +50,9 @@ class LinearAttention(MatrixCell[LinearAttentionParams]):
 
     References: Katharopoulos et al. 2020, "Transformers are RNNs", eq. 16 to 20, the sequence
     mixing without the output projection, the residual and f_l; the plain form, Yang et al. 2024,
-    "Parallelizing linear transformers with the delta rule", section 2. A memory into which nothing
-    was written yet reads 0.
+    "Parallelizing linear transformers with the delta rule", section 2, with the factor 1 / sqrt(D)
+    of the authors' code, which the paper has not. A memory into which nothing was written yet
+    reads 0.
     """
 
     features: int
@@ -66,9 +68,7 @@ class LinearAttention(MatrixCell[LinearAttentionParams]):
     def initial_carry(
         self, params: LinearAttentionParams, batch_shape: tuple[int, ...] = ()
     ) -> MatrixCarry:
-        size = self.features // self.heads
-        shape = (*batch_shape, self.heads, size, size + self.normalised)
-        return MatrixCarry(jnp.zeros(shape, wide_dtype(params.kernel)))
+        return zero_memory(params.kernel, batch_shape, self.features, self.heads, self.normalised)
 
     def project(self, params: LinearAttentionParams, x: Array) -> MatrixInput:
         q, k, v = split_heads(linear(x, params.kernel), self.heads, parts=3)

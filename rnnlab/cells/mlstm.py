@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnlab.core import initializers
-from rnnlab.core.checks import check_heads
+from rnnlab.core.checks import check_forget_gate, check_heads
 from rnnlab.core.matrix_cell import (
     MatrixCarry,
     MatrixCell,
@@ -68,10 +68,7 @@ class MLSTM(MatrixCell[MLSTMParams]):
 
     def __post_init__(self):
         check_heads("MLSTM", self.features, self.heads)
-        if self.forget_gate not in ("sigmoid", "exp"):
-            raise ValueError(
-                f'MLSTM: expected forget_gate "sigmoid" or "exp", got {self.forget_gate!r}.'
-            )
+        check_forget_gate("MLSTM", self.forget_gate)
 
     def init(self, key: Key, in_features: int) -> MLSTMParams:
         key_in, key_gate = jax.random.split(key)

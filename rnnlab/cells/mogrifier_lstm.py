@@ -39,7 +39,7 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, LSTMCarry]):
         c_t, h_t = LSTM(c_{t-1}, h, x),    y_t = h_t
 
     The input that enters the gates depends on h, so its matmul stays in the loop: `project` hands
-    x on. A round of the highest number n costs one more product in every step.
+    x on. Each round costs one more product in every step, two with a rank.
 
     Args:
       features: H.
@@ -53,8 +53,8 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, LSTMCarry]):
         >>> params = cell.init(jax.random.key(0), in_features=3)
         >>> (c, h), ys = rnnlab.unroll(cell, params, jnp.ones((10, 4, 3)))
 
-    References: Melis et al. 2019, "Mogrifier LSTM", section 2. Deviation: one forget bias of 1; the
-    paper tunes it, and couples gates in some experiments.
+    References: Melis et al. 2019, "Mogrifier LSTM", section 2. As in its equations, the input gate
+    is not capped at 1 - f and the scales have no bias; the authors' code has both.
     """
 
     features: int

@@ -60,8 +60,9 @@ class NTM(Cell[NTMParams, NTMCarry]):
         (4, 8, 5)
 
     References: Graves et al. 2014, "Neural Turing machines", section 3. Choices it leaves open: the
-    controller is a tanh network; shifts by -1, 0, 1; the memory is written, then read; every slot
-    starts with the same learned content, the heads at learned places, kept as logits.
+    controller is a tanh network; shifts by -1, 0, 1; the memory is written, then read; what is
+    added is a tanh; y reads r_t too; every slot starts with the same learned content, the heads at
+    learned places, kept as logits.
     """
 
     features: int

@@ -52,7 +52,7 @@ class QRNN(LinearCell[QRNNParams, Array]):
         ...     cells, params, jnp.ones((10, 4, 3)), strategy=rnnlab.strategies.Associative())
 
     References: Bradbury et al. 2016, "Quasi-recurrent neural networks", section 2. Biases are
-    ours. Its zoneout and its attention are left out.
+    ours. Its zoneout, dense connections and attention are left out.
     """
 
     features: int

@@ -14,8 +14,9 @@ from rnnlab.core.matrix_cell import (
     MatrixInput,
     merge_heads,
     split_heads,
+    zero_memory,
 )
-from rnnlab.core.ops import gates, linear, unit_norm, wide_dtype, widened
+from rnnlab.core.ops import gates, linear, unit_norm, widened
 from rnnlab.core.types import Array, Key
 
 
@@ -56,7 +57,9 @@ class RWKV7(MatrixCell[RWKV7Params]):
     Left out of the block: the token shift (feed [x_t, x_{t-1}] as one input: interpolating the two
     and projecting is a linear map of it), the value residual, the norm, the gate and the output
     projection. Its low-rank maps to d and a are full here, that to d without its tanh. The norm of
-    c is sqrt(|c|^2 + 1e-6), finite at 0. xi, alpha and rho start at 0.85, 1 and 0.
+    c is sqrt(|c|^2 + 1e-6), finite at 0. xi, alpha and rho start at 0.85, 1 and 0,
+    b_a at 0, and b_d evenly from -6 to -1 over the features, where the authors' code follows a
+    curve.
     """
 
     features: int
@@ -77,9 +80,7 @@ class RWKV7(MatrixCell[RWKV7Params]):
         )
 
     def initial_carry(self, params: RWKV7Params, batch_shape: tuple[int, ...] = ()) -> MatrixCarry:
-        size = self.features // self.heads
-        shape = (*batch_shape, self.heads, size, size)
-        return MatrixCarry(jnp.zeros(shape, wide_dtype(params.kernel)))
+        return zero_memory(params.kernel, batch_shape, self.features, self.heads)
 
     def project(self, params: RWKV7Params, x: Array) -> MatrixInput:
         packed = linear(x, params.kernel)

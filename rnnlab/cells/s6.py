@@ -62,8 +62,9 @@ class S6(LinearCell[S6Params, Array]):
 
     References: Gu & Dao 2023, "Mamba: linear-time sequence modeling with selective state spaces",
     section 3 and algorithm 2. As in the authors' code, A is discretised under a zero-order hold
-    and B by an Euler step, s B, where equation 4 has a zero-order hold for both. Where F and H
-    differ, x_t is x_t W: in the block a linear layer stands before the model.
+    and B by an Euler step, s B, where equation 4 has a zero-order hold for both, and the starting
+    step is log-uniform, where section 3.6 has it uniform. Where F and H differ, x_t is x_t W: in
+    the block a linear layer stands before the model.
     """
 
     features: int

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnlab.core import initializers
 from rnnlab.core.cell import GatedCell
-from rnnlab.core.checks import check_heads
+from rnnlab.core.checks import check_forget_gate, check_heads
 from rnnlab.core.ops import gates, linear, wide_dtype
 from rnnlab.core.types import Array, Key
 
@@ -72,10 +72,7 @@ class SLSTM(GatedCell[SLSTMParams, SLSTMCarry]):
 
     def __post_init__(self):
         check_heads("SLSTM", self.features, self.heads)
-        if self.forget_gate not in ("sigmoid", "exp"):
-            raise ValueError(
-                f'SLSTM: expected forget_gate "sigmoid" or "exp", got {self.forget_gate!r}.'
-            )
+        check_forget_gate("SLSTM", self.forget_gate)
 
     def init(self, key: Key, in_features: int) -> SLSTMParams:
         key_in, key_recurrent = jax.random.split(key)

@@ -92,7 +92,7 @@ class SSD(MatrixCell[SSDParams]):
         return SSDParams(
             kernel,
             initializers.step_bias(step_key, self.heads, self.min_step, self.max_step),
-            jnp.log(jax.random.uniform(rate_key, (self.heads,), jnp.float32, 1, 16)),
+            initializers.rate_log(rate_key, self.heads),
             jnp.ones(self.heads, jnp.float32),
         )
 

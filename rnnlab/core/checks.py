@@ -58,6 +58,12 @@ def check_positive(owner: str, **numbers: Any) -> None:
             raise ValueError(f"{owner}: expected {name} > 0, got {number!r}.")
 
 
+def check_forget_gate(owner: str, forget_gate: str) -> None:
+    """Refuses a kind of forget gate that xLSTM has not."""
+    if forget_gate not in ("sigmoid", "exp"):
+        raise ValueError(f'{owner}: expected forget_gate "sigmoid" or "exp", got {forget_gate!r}.')
+
+
 def check_heads(owner: str, features: int, heads: int) -> None:
     """Refuses features that cannot be dealt out to the heads."""
     check_size(owner, features=features, heads=heads)

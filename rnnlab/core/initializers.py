@@ -46,10 +46,19 @@ def log_uniform(key: Key, features: int, low: float, high: float) -> Array:
 def step_bias(key: Key, features: int, low: float, high: float) -> Array:
     """`[features]`: biases b whose softplus(b) is `log_uniform`: the steps of a selective model.
 
-    References: Gu & Dao 2023, "Mamba", section 3.6.
+    References: Gu & Dao 2023, "Mamba", section 3.6, where the step itself is uniform; its logarithm
+    is, as in the authors' code.
     """
     step = jnp.exp(log_uniform(key, features, low, high))
     return step + jnp.log(-jnp.expm1(-step))
+
+
+def rate_log(key: Key, heads: int) -> Array:
+    """`[heads]`: logarithms of decay rates, uniform from 1 to 16.
+
+    References: Dao & Gu 2024, "Transformers are SSMs" (Mamba-2), the authors' code.
+    """
+    return jnp.log(jax.random.uniform(key, (heads,), jnp.float32, 1, 16))
 
 
 def check_steps(owner: str, min_step: float, max_step: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, final
 import jax.numpy as jnp
 
 from rnnlab.core.cell import Cell
+from rnnlab.core.ops import wide_dtype
 from rnnlab.core.types import Array, Params
 
 
@@ -76,6 +77,14 @@ class MatrixCell(Cell[Params, MatrixCarry]):
     @final
     def readout(self, params: Params, carry: MatrixCarry, z: MatrixInput) -> Any:
         return self.output(params, look_up(carry.memory, z.query), carry.log_scale, z)
+
+
+def zero_memory(
+    like: Array, batch_shape: tuple[int, ...], features: int, heads: int, more: int = 0
+) -> MatrixCarry:
+    """An empty memory `[*batch, N, D, D + more]`, D = H / N, in the wide dtype of `like`."""
+    size = features // heads
+    return MatrixCarry(jnp.zeros((*batch_shape, heads, size, size + more), wide_dtype(like)))
 
 
 def look_up(memory: Array, key: Array) -> Array:

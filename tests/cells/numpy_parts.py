@@ -24,3 +24,7 @@ def by_gate(names, packed):
 
 def normalise(x):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+def softplus(x):
+    return np.logaddexp(0, x)

@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from tests.cells.numpy_parts import ACTIVATIONS, by_gate, sigmoid
-
-
-def softplus(x):
-    return np.logaddexp(0, x)
+from tests.cells.numpy_parts import ACTIVATIONS, by_gate, sigmoid, softplus
 
 
 def given_or_projected(xs, kernel):

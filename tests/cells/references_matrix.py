@@ -6,7 +6,7 @@ States are laid out as the papers have them, values by keys, one head and one ex
 import numpy as np
 
 from rnnlab.core.matrix_cell import MatrixCarry
-from tests.cells.numpy_parts import ACTIVATIONS, by_gate, sigmoid
+from tests.cells.numpy_parts import ACTIVATIONS, by_gate, sigmoid, softplus
 
 EPSILON = 1e-6
 
@@ -17,10 +17,6 @@ def silu(x):
 
 def unit(x):
     return x / np.sqrt(np.sum(x**2) + EPSILON)
-
-
-def softplus(x):
-    return np.logaddexp(0, x)
 
 
 def over_examples_and_heads(cell, step, zs, states):

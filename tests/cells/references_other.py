@@ -5,16 +5,12 @@ import itertools
 import numpy as np
 
 from rnnlab.cells import AttentionCell, ConvGRU, ConvLSTM, Highway, LSTMCarry, NTMCarry, Zoneout
-from tests.cells.numpy_parts import by_gate, sigmoid
+from tests.cells.numpy_parts import by_gate, sigmoid, softplus
 
 
 def softmax(x):
     weights = np.exp(x - x.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
-
-
-def softplus(x):
-    return np.log1p(np.exp(x))
 
 
 def lstm_step(c, preactivations):
