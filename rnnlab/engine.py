@@ -91,6 +91,7 @@ def _unroll(params, xs, carry, mask, reset, *, cell: Cell, strategy: Strategy, r
     carry = _varying_alike(carry, initial)
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     y = checks.check_step(cell, params, x, carry)
+    checks.check_projection(cell, params, xs, batch)
     if length == 0:
         return carry, jax.tree.map(lambda a: jnp.zeros((0, *a.shape), a.dtype), y)
     inputs = Inputs(params, carry, initial, zero_unless(mask, xs), Marks(mask, reset))

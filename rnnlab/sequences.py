@@ -221,6 +221,7 @@ def _layer(cell: Cell, params: PyTree, xs: PyTree, carry: PyTree, *, mask: Array
     """`unroll`, but the cells a layer is made of run by themselves, so under any strategy."""
     if not isinstance(cell, (Stack, Wrapper)):
         return unroll(cell, params, xs, carry, mask=mask, **options)
+    checks.check_arrays(params=params, xs=xs, carry=carry, mask=mask)
     length, batch = checks.sequence_shape(cell, xs)
     checks.check_flags("mask", mask, length, batch)
     if carry is not None:

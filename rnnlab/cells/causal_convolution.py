@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from rnnlab.core import initializers
 from rnnlab.core.checks import check_size
@@ -103,7 +104,6 @@ class CausalConvolution(WindowCell[CausalConvolutionParams]):
         if kernel.ndim == 2:
             y = jnp.sum(carry * widened(kernel, carry), axis=-2)
         else:
-            window = carry.reshape(*carry.shape[:-2], -1)
-            y = linear(window, kernel.reshape(-1, kernel.shape[-1]))
+            y = linear(lax.collapse(carry, carry.ndim - 2), lax.collapse(kernel, 0, 2))
         y = activation_function(self.activation)(y + widened(params.bias, y))
         return jnp.concatenate([y, z.passed], axis=-1).astype(params.kernel.dtype)

@@ -158,6 +158,28 @@ def check_carry(cell: Cell, carry: PyTree, expected: PyTree, given: str = "carry
             )
 
 
+def check_leading(what: str, tree: PyTree, lead: tuple[int, ...]) -> None:
+    """Refuses a tree with a leaf that is not led by the axes `lead`, `[T, *batch]`."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if leaf.shape[: len(lead)] != lead:
+            raise ValueError(
+                f"{what}: expected every leaf to be led by the axes of time and batch, {lead}, got"
+                f" shape {leaf.shape} at {jax.tree_util.keystr(path) or 'its only leaf'}. Broadcast"
+                f" what is the same at every step, or leave it in the params."
+            )
+
+
+def check_projection(cell: Cell, params: PyTree, xs: PyTree, batch: tuple[int, ...]) -> None:
+    """Refuses a z that has not one entry a step, which a loop over time would take apart.
+
+    Asked of another length than that of `xs`, which a constant of the same size cannot have.
+    """
+    length = jax.tree.leaves(xs)[0].shape[0] + 1
+    longer = jax.tree.map(lambda a: jax.ShapeDtypeStruct((length, *a.shape[1:]), a.dtype), xs)
+    z = jax.eval_shape(cell.project, params, longer)
+    check_leading(f"{type(cell).__name__}.project", z, (length, *batch))
+
+
 def check_step(cell: Cell, params: PyTree, x: PyTree, carry: PyTree) -> PyTree:
     """The output of one step, as shapes; refuses a step that would change the carry's type."""
     after, y = jax.eval_shape(cell.step, params, carry, x)

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, ClassVar, NamedTuple, final
 
 import jax.numpy as jnp
+from jax import lax
 
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import wide_dtype
@@ -113,9 +114,10 @@ def rescaled(z: MatrixInput, before: Array, after: Array) -> MatrixInput:
 
 def split_heads(a: Array, heads: int, parts: int = 1) -> list[Array]:
     """`parts` arrays `[..., N, H / N]` out of one `[..., parts * H]` that has them side by side."""
-    return [p.reshape(*p.shape[:-1], heads, -1) for p in jnp.split(a, parts, axis=-1)]
+    shape = *a.shape[:-1], heads, a.shape[-1] // (parts * heads)
+    return [p.reshape(shape) for p in jnp.split(a, parts, axis=-1)]
 
 
 def merge_heads(a: Array) -> Array:
     """`[..., N * V]` of `[..., N, V]`."""
-    return a.reshape(*a.shape[:-2], -1)
+    return lax.collapse(a, a.ndim - 2)

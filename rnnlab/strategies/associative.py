@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.core.cell import AffineCell, Cell
+from rnnlab.core.checks import check_leading, sequence_shape
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Strategy, hold, readout, restart
@@ -30,20 +31,23 @@ class Associative(Strategy[AffineCell]):
         if isinstance(cell, AffineCell):
             return None
         return (
-            f"it composes steps h -> a * h + b, and {type(cell).__name__} is not an"
-            f" rnnlab.LinearCell. Use Scan() or Deferred()"
+            f"it composes the steps h -> A h + b of an rnnlab.AffineCell, such as a LinearCell, and"
+            f" {type(cell).__name__} is none. Use Scan() or Remat(), or run what a wrapper or a"
+            f" stack is made of part by part with rnnlab.sequences.stack"
         )
 
     def run(self, cell: AffineCell, inputs: Inputs, reverse: bool):
         params, _, initial, xs, marks = inputs
         zs = cell.project(params, xs)
         a, b = cell.coefficients(params, zs)
+        length, batch = sequence_shape(cell, xs)
+        lead = (length, *batch)
+        check_leading(f"{type(cell).__name__}.coefficients", (a, b), lead)
         a = hold(marks.mask, a, cell.identity(a))
         b = zero_unless(marks.mask, b)
 
         # A step that starts from a known carry is a constant, and `starts` cuts off what came
         # before it: not by a factor of zero, since a NaN must not survive a reset.
-        lead = jax.tree.leaves(xs)[0].shape[: -cell.feature_ndim]
         starts = jnp.zeros(lead, bool).at[-1 if reverse else 0].set(True)
         before = jax.tree.map(lambda c, like: jnp.broadcast_to(c, like.shape), inputs.carry, b)
         if marks.reset is not None:

@@ -84,8 +84,11 @@ def _without_broken(steps: MatrixInput) -> tuple[MatrixInput, Array]:
 
     In a matmul over a chunk a NaN would reach steps before it and steps behind a reset.
     """
-    finite = [jnp.all(jnp.isfinite(a), axis=-1) for a in jax.tree.leaves(steps)]
-    sound = jnp.all(jnp.stack(finite), axis=0)
+    logs = {name: getattr(steps, name) for name in ("log_decay", "log_gain")}
+    others = steps._replace(**dict.fromkeys(logs))
+    finite = jax.tree.map(jnp.isfinite, others), jax.tree.map(lambda a: a < jnp.inf, logs)
+    flags = [jnp.all(a, axis=-1) for a in jax.tree.leaves(finite)]
+    sound = jnp.all(jnp.stack(flags), axis=0)
     return zero_unless(sound, steps), ~sound
 
 
@@ -97,7 +100,7 @@ def _stabilised(
     m_t = max(a + m_{t-1}, b) is a parallel scan over time; at a masked step a = 0, b = -inf, and
     where the carry is known before a step, a = -inf and b = m_t.
     """
-    lost = ~jnp.isfinite(carry.log_scale)
+    lost = ~(carry.log_scale < jnp.inf)  # a NaN is lost too; -inf is the log of nothing
     carry = MatrixCarry(
         _nan_where(lost[..., None], carry.memory), jnp.where(lost, 0, carry.log_scale)
     )
@@ -176,12 +179,11 @@ def _run(size: int, carry: MatrixCarry, initial: Array, steps: MatrixInput, rese
 def _into_chunks(a: Array, size: int) -> Array:
     """`[T, *batch, N, E]` as `[T / C, *batch, N, C, E]`; zeros, which do nothing, fill it up."""
     a = jnp.pad(a, [(0, -a.shape[0] % size)] + [(0, 0)] * (a.ndim - 1))
-    return jnp.moveaxis(a.reshape(-1, size, *a.shape[1:]), 1, -2)
+    return jnp.moveaxis(a.reshape(a.shape[0] // size, size, *a.shape[1:]), 1, -2)
 
 
 def _out_of_chunks(a: Array, length: int) -> Array:
-    a = jnp.moveaxis(a, -2, 1)
-    return a.reshape(-1, *a.shape[2:])[:length]
+    return lax.collapse(jnp.moveaxis(a, -2, 1), 0, 2)[:length]
 
 
 def _strictly(acts: Array) -> Array:

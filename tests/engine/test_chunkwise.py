@@ -1,5 +1,7 @@
 """The chunkwise-parallel form of cells with a matrix as state."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import rnnlab
 from rnnlab import testing
 from rnnlab.cells import GRU, MLSTM, RWKV7, DeltaNet, GatedDeltaNet, LinearAttention
+from rnnlab.core.matrix_cell import MatrixCarry, MatrixInput
 from rnnlab.strategies import Chunkwise, Scan
 from tests.cells.references import reference
 from tests.engine.test_compile import jaxprs
@@ -99,6 +102,50 @@ def test_stabilised_gates_equal_plain_ones(strategy, forget, gain, x64):
     expected = reference(cell, *jax.tree.map(np.asarray, (params, xs, carry)))
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gated(rnnlab.MatrixCell):
+    """Linear attention that forgets all where an input is above 1: a gate of exactly zero."""
+
+    def init(self, key, in_features):
+        return jax.random.normal(key, (in_features, 2), jnp.float32)
+
+    def initial_carry(self, params, batch_shape=()):
+        return MatrixCarry(jnp.zeros((*batch_shape, 1, 2, 2), params.dtype))
+
+    def project(self, params, x):
+        q = (x @ params)[..., None, :]
+        closed = jnp.any(x > 1, axis=-1)[..., None, None]
+        return MatrixInput(
+            q, q, q, log_decay=jnp.where(closed, -jnp.inf, -0.1 * jnp.abs(q[..., :1]))
+        )
+
+    def output(self, params, read, log_scale, z):
+        return read[..., 0, :]
+
+
+def test_a_gate_may_be_closed(x64):
+    case = testing.marked_example(Gated(), dtype=jnp.float64)
+    assert bool(jnp.any(case.xs[case.mask] > 1))
+    expected = testing.oracle(Gated(), case)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(expected))
+    for strategy in (Scan(), Chunkwise(3)):
+        assert (
+            testing.largest_difference(testing.outcome(Gated(), case, strategy), expected) < 1e-12
+        )
+
+
+def test_a_memory_may_start_from_the_log_of_nothing(x64):
+    cell = MLSTM(4, heads=2)
+    case = testing.marked_example(cell, dtype=jnp.float64)
+    nothing = jax.tree.map(jnp.zeros_like, case.carry)
+    nothing = nothing._replace(log_scale=jnp.full_like(nothing.log_scale, -jnp.inf))
+    case = case._replace(carry=nothing, mask=None, reset=None)
+    expected, got = (testing.outcome(cell, case, s) for s in (Scan(), Chunkwise(3)))
+    assert bool(jnp.all(jnp.isfinite(got.ys)))
+    assert testing.largest_difference(got[:2], expected[:2]) < 1e-12
+    assert testing.largest_difference(got.grads[:2], expected.grads[:2]) < 1e-12
 
 
 @pytest.mark.parametrize("strategy", [Scan(), Chunkwise(2)], ids=repr)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rnnlab
-from rnnlab import testing
+from rnnlab import cells, testing
 from rnnlab.cells import GRU, LRU, LSTM, MLSTM, Elman, MinGRU, ResetBeforeGRU, Residual, Stack
 from rnnlab.core.ops import select
 from rnnlab.strategies import STRATEGIES, Associative, Auto, Deferred, Remat, Scan, Unrolled
@@ -373,7 +373,11 @@ def test_integer_inputs_are_cast(strategy):
     assert testing.largest_difference(got, expected) < 1e-6
 
 
-def test_deferred_differentiates_an_empty_batch():
-    case = testing.marked_example(LSTM(4), batch=(0,))
-    expected = testing.outcome(LSTM(4), case, Scan())
-    assert same(testing.outcome(LSTM(4), case, Deferred()), expected)
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_an_empty_batch_has_gradients_of_zero(name):
+    cell = cells.CELLS[name](4)
+    case = testing.marked_example(cell, batch=(0,))
+    for strategy in strategies_of(cell, without=(Auto, Unrolled)):
+        got = testing.outcome(cell, case, strategy)
+        assert got.ys.shape[:2] == (7, 0)
+        assert same(got.grads[0], jax.tree.map(jnp.zeros_like, case.params))

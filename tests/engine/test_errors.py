@@ -232,3 +232,50 @@ def test_deferred_refuses_a_carry_that_has_no_gradient(case):
     )
     (_, count), _ = rnnlab.unroll(Counting(4), params, case.xs)
     assert count.tolist() == [7, 7, 7]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decaying(rnnlab.LinearCell):
+    """h_t = decay * h_{t-1} + x_t, the decay where it should not be: not one entry a step."""
+
+    in_z: bool
+
+    def init(self, key, in_features):
+        return jnp.full(in_features, 0.5, jnp.float32)
+
+    def initial_carry(self, params, batch_shape=()):
+        return jnp.zeros((*batch_shape, *params.shape), params.dtype)
+
+    def project(self, params, x):
+        return (x, params) if self.in_z else (x,)
+
+    def coefficients(self, params, z):
+        return params, z[0]
+
+    def readout(self, params, carry, z):
+        return carry
+
+
+@pytest.mark.parametrize("length", [2, 4, 5])
+def test_what_is_no_entry_a_step_is_not_taken_apart(length):
+    """At T = 4 a loop over time would give each step one entry of the decay."""
+    case = testing.example(Decaying(True), in_features=4, length=length, batch=())
+    parts = "Decaying.project", "led by the axes of time and batch", "(4,) at [1]", "Broadcast"
+    refused(ValueError, *parts, cell=Decaying(True), args=(case.params, case.xs))
+
+
+def test_coefficients_that_have_no_entry_a_step():
+    cell = Decaying(False)
+    case = testing.example(cell, in_features=4, length=5, batch=())
+    parts = "Decaying.coefficients", "got shape (4,) at [0]"
+    refused(ValueError, *parts, cell=cell, args=(case.params, case.xs), strategy=Associative())
+
+
+def test_a_refusal_names_strategies_that_can_run_the_cell():
+    cell = rnnlab.cells.mamba(4)
+    params = cell.init(jax.random.key(0), 3)
+    parts = "AffineCell", "Scan()", "rnnlab.sequences.stack"
+    xs = jnp.ones((5, 3))
+    refused(ValueError, *parts, cell=cell, args=(params, xs), strategy=Associative())
+    with pytest.raises(TypeError, match="expected an array, got float"):
+        rnnlab.sequences.stack((cell,), (params,), [[1.0, 2.0, 3.0]])
