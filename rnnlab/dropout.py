@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from rnnlab.core.checks import check_names
 from rnnlab.core.types import Array, Key, PyTree
 
 
@@ -58,9 +59,11 @@ def weight_drop(
 
     Raises:
       ValueError: the rate is outside [0, 1), or no parameter has one of the names.
+      TypeError: `names` is one string.
 
     References: Merity et al. 2017, "Regularizing and optimizing LSTM language models".
     """
+    check_names("weight_drop", names)
     leaves, tree = jax.tree.flatten_with_path(params)
     chosen = [_last_name(path) in names for path, _ in leaves]
     if not any(chosen):

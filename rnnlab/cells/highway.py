@@ -41,7 +41,7 @@ class Highway(Wrapper):
       transform_bias: initial b; below 0 the input passes at first.
 
     Raises:
-      TypeError: what is wrapped is not a cell.
+      TypeError: what is wrapped is not a cell, or is or holds a `Zoneout`, which reads `(x, keep)`.
       ValueError: at `init`, where input and output sizes differ.
 
     Example:

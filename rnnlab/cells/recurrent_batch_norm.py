@@ -9,7 +9,7 @@ from jax import lax
 
 from rnnlab.core.batch_norm import BatchNorm, Moments, cast_like, moments_of, normalise
 from rnnlab.core.checks import check_size
-from rnnlab.core.ops import kernel_product, select, wide_dtype, widened
+from rnnlab.core.ops import kernel_product, wide_dtype, widened
 from rnnlab.core.types import Array, Key
 
 
@@ -45,6 +45,7 @@ class RecurrentBatchNorm(BatchNorm):
 
     Raises:
       TypeError: the cell is not gated, or its z is not one real array.
+      ValueError: at `init`, where z and u differ in shape, as those of `LipschitzRNN` and `SLSTM`.
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnlab
@@ -68,6 +69,7 @@ class RecurrentBatchNorm(BatchNorm):
     def init(self, key: Key, in_features: int) -> RecurrentBatchNormParams:
         params = self.cell.init(key, in_features)
         shift = self._shift(params, in_features)
+        self._check_product(params, shift)
         scale, shape = jnp.full_like(shift, self.scale), (self.length, *shift.shape)
 
         def moments() -> Moments:
@@ -75,6 +77,21 @@ class RecurrentBatchNorm(BatchNorm):
 
         statistics = moments(), moments()
         return RecurrentBatchNormParams(params, scale, jnp.copy(scale), shift, statistics)
+
+    def _check_product(self, params: Any, z: Array) -> None:
+        """Refuses a cell whose u is not of the shape of its z."""
+
+        def product(params: Any) -> Array:
+            hidden = self.cell.hidden(self.cell.initial_carry(params))
+            return kernel_product(hidden, self.cell.recurrent_kernel(params))
+
+        u = jax.eval_shape(product, params)
+        if u.shape != z.shape:
+            raise ValueError(
+                f"RecurrentBatchNorm: expected a cell with as many columns in u, the product with"
+                f" the recurrent kernel, as in z, its projected input, got u {u.shape} and z"
+                f" {z.shape} of {self.cell}. Take SequenceBatchNorm, which normalises z alone."
+            )
 
     def with_statistics(
         self, params: RecurrentBatchNormParams, xs: Array, mask: Array | None = None
@@ -87,24 +104,24 @@ class RecurrentBatchNorm(BatchNorm):
           mask: bool `[T, *batch]`, of right-padded sequences; masked steps count not.
 
         Raises:
-          ValueError: T is below L.
+          TypeError: the mask is not bool.
+          ValueError: T is below L; the mask is not `[T, *batch]`.
         """
+        xs = self._counted(xs, mask)
         if len(xs) < self.length:
             raise ValueError(
                 f"xs: expected at least length={self.length} steps to take statistics from, got"
                 f" {len(xs)}."
             )
-        xs, marks = xs[: self.length], None if mask is None else mask[: self.length]
-        xs = xs if marks is None else select(~marks, jnp.zeros((), xs.dtype), xs)
-        zs = self.cell.project(params.cell, xs)
+        zs = self.cell.project(params.cell, xs[: self.length])
+        marks = jnp.ones(zs.shape[:-1], bool) if mask is None else mask[: self.length]
 
         def step(carry, now):
             z, mark = now
             u = kernel_product(self.cell.hidden(carry), self.recurrent_kernel(params))
-            moments = moments_of(z[None], mark), moments_of(u[None], mark)
+            moments = moments_of(z, mark), moments_of(u, mark)
             return self._gate(params, carry, z, u, moments), moments
 
-        marks = jnp.ones(zs.shape[:-1], bool) if marks is None else marks
         start = self.cell.initial_carry(params.cell, xs.shape[1 : -self.cell.feature_ndim])
         _, moments = lax.scan(step, start, (zs, marks))
         return params._replace(statistics=cast_like(moments, params.bias))

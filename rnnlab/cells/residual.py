@@ -23,7 +23,7 @@ class Residual(Wrapper):
       cell: what to wrap; its output has as many features as its input.
 
     Raises:
-      TypeError: what is wrapped is not a cell.
+      TypeError: what is wrapped is not a cell, or is or holds a `Zoneout`, which reads `(x, keep)`.
       ValueError: at `init`, where input and output sizes differ.
 
     Example:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from rnnlab.core.batch_norm import BatchNorm, Moments, cast_like, moments_of, normalise
-from rnnlab.core.ops import select, widened
+from rnnlab.core.ops import widened
 from rnnlab.core.types import Array, Key
 
 
@@ -51,9 +51,19 @@ class SequenceBatchNorm(BatchNorm):
     def with_statistics(
         self, params: SequenceBatchNormParams, xs: Array, mask: Array | None = None
     ) -> SequenceBatchNormParams:
-        """Parameters with the statistics of one batch `[T, *batch, F]`; masked steps count not."""
-        xs = xs if mask is None else select(~mask, jnp.zeros((), xs.dtype), xs)
-        moments = moments_of(self.cell.project(params.cell, xs), mask)
+        """Parameters with the statistics of one batch `[T, *batch, F]`.
+
+        Args:
+          params: what `init` returned, or what was trained since.
+          xs: inputs.
+          mask: bool `[T, *batch]`; masked steps count not.
+
+        Raises:
+          TypeError: the mask is not bool.
+          ValueError: the mask is not `[T, *batch]`.
+        """
+        zs = self.cell.project(params.cell, self._counted(xs, mask))
+        moments = moments_of(zs, mask)
         return params._replace(statistics=cast_like(moments, params.scale))
 
     def initial_carry(self, params: SequenceBatchNormParams, batch_shape=()) -> Any:

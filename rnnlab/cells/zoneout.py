@@ -1,7 +1,7 @@
 """A gated cell that keeps parts of its carry at random."""
 
 import dataclasses
-import math
+import numbers
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from rnnlab.core.cell import GatedCell
 from rnnlab.core.checks import check_cell_type
 from rnnlab.core.types import Array, Key, PyTree
+from rnnlab.core.wrapper import PairReader
+
+_ZONED = ("", "c", "h")  # a carry that is one array, or made of c and h
 
 
 class ZoneoutInput(NamedTuple):
@@ -20,7 +23,7 @@ class ZoneoutInput(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Zoneout(GatedCell):
+class Zoneout(PairReader):
     """Zoneout: every element of the carry keeps its old value with some probability.
 
         training     h_t = where(keep_t, h_{t-1}, gate(h_{t-1}, z_t, u_t))
@@ -29,14 +32,22 @@ class Zoneout(GatedCell):
     In training it reads pairs `(x, keep)`, of which `draw` gives the second before the loop; a
     plain x means evaluation. Parameters, carry and strategies are those of the cell inside.
 
+    The pair has to reach it: it trains under `unroll` and as the first layer of a `Stack` or of
+    `rnnlab.sequences.stack`. A later layer there reads plain outputs, so it evaluates: to train
+    several, `unroll` them one after another. `Residual` and other wrappers refuse it.
+
     Args:
-      cell: what to wrap, a gated cell.
+      cell: what to wrap, a gated cell whose carry is one array or made of c and h. Other leaves
+        belong together, such as a sum and its normaliser, and mean nothing once some are kept.
       rate: probability of keeping; one for all leaves of the carry, or one for each in their order,
         such as (0.5, 0.05) for c and h of an LSTM.
 
     Raises:
-      TypeError: the cell is not gated; `keep` is not like the carry.
-      ValueError: a rate is outside [0, 1], or their number is not that of the leaves.
+      TypeError: the cell is not gated; a rate is no number; `keep` is not bool or not of the
+        structure of the carry.
+      ValueError: a rate is outside [0, 1]; from `init` on, the number of rates is not that of the
+        leaves, or the carry has others than c and h, as those of `SLSTM`, `CoRNN` and
+        `RecurrentBatchNorm`; `keep` is not of the shapes of the carry.
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnlab
@@ -61,12 +72,26 @@ class Zoneout(GatedCell):
                 f"Zoneout: expected an rnnlab.GatedCell such as rnnlab.cells.LSTM(128), got"
                 f" {self.cell!r}. Around another cell use variational dropout."
             )
-        object.__setattr__(
-            self, "rate", self.rate if isinstance(self.rate, int | float) else tuple(self.rate)
-        )
-        for rate in self.rate if isinstance(self.rate, tuple) else (self.rate,):
-            if not 0 <= rate <= 1 or math.isnan(rate):
-                raise ValueError(f"Zoneout: expected rates from 0 to 1, got {self.rate}.")
+        rates = tuple(self.rate) if isinstance(self.rate, tuple | list) else (self.rate,)
+        if not all(isinstance(r, numbers.Real) and not isinstance(r, bool) for r in rates):
+            raise TypeError(f"Zoneout: expected rate to be numbers, got {self.rate!r}.")
+        if not all(0 <= r <= 1 for r in rates):
+            raise ValueError(f"Zoneout: expected rates from 0 to 1, got {self.rate}.")
+        rates = tuple(float(r) for r in rates)
+        several = isinstance(self.rate, tuple | list)
+        object.__setattr__(self, "rate", rates if several else rates[0])
+
+    def _check_leaves(self, carry: PyTree) -> None:
+        """Refuses a carry whose leaves cannot be kept one without another."""
+        paths = [path for path, _ in jax.tree.leaves_with_path(carry)]
+        names = [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+        others = [name for name in names if name not in _ZONED]
+        if others:
+            raise ValueError(
+                f"Zoneout: expected a cell whose carry is one array or made of c and h, got"
+                f" {self.cell}, whose carry has {others}: leaves that belong together, such as a"
+                f" sum and its normaliser, mean nothing once some are kept. Take LSTM or GRU."
+            )
 
     def _rates(self, carry: PyTree) -> PyTree:
         """The rate of each leaf of a carry."""
@@ -87,7 +112,7 @@ class Zoneout(GatedCell):
           params: the cell's parameters.
           lead: `(T, *batch)` for a whole sequence.
         """
-        shapes = jax.eval_shape(lambda params: self.cell.initial_carry(params), params)
+        shapes = jax.eval_shape(lambda params: self.initial_carry(params), params)
         leaves, tree = jax.tree.flatten(shapes)
         keys = jax.random.split(key, len(leaves))
         rates = jax.tree.leaves(self._rates(shapes))
@@ -98,10 +123,15 @@ class Zoneout(GatedCell):
         return jax.tree.unflatten(tree, keep)
 
     def init(self, key: Key, in_features: int) -> Any:
-        return self.cell.init(key, in_features)
+        params = self.cell.init(key, in_features)
+        self.initial_carry(params)  # for its checks
+        return params
 
     def initial_carry(self, params: Any, batch_shape: tuple[int, ...] = ()) -> Any:
-        return self.cell.initial_carry(params, batch_shape)
+        carry = self.cell.initial_carry(params, batch_shape)
+        self._check_leaves(carry)
+        self._rates(carry)
+        return carry
 
     def project(self, params: Any, x: Any) -> ZoneoutInput:
         x, keep = x if isinstance(x, tuple) else (x, None)
@@ -118,13 +148,30 @@ class Zoneout(GatedCell):
         if z.keep is None:
             blend = lambda rate, old, new: rate * old + (1 - rate) * new  # noqa: E731
             return jax.tree.map(blend, self._rates(carry), carry, new)
-        if jax.tree.structure(z.keep) != jax.tree.structure(carry):
-            raise TypeError(
-                f"Zoneout: expected x to be (x, keep) with keep like the carry,"
-                f" {jax.tree.structure(carry)}, got {jax.tree.structure(z.keep)}. Draw it with"
-                f" cell.draw(key, params, lead=(T, *batch))."
-            )
+        _check_keep(z.keep, carry)
         return jax.tree.map(jnp.where, z.keep, carry, new)
 
     def readout(self, params: Any, carry: Any, z: ZoneoutInput) -> Array:
         return self.cell.readout(params, carry, z.inner)
+
+
+def _check_keep(keep: PyTree, carry: PyTree) -> None:
+    """Refuses what is not bool and of the structure and the shapes of the carry."""
+    fix = "Draw it with cell.draw(key, params, lead=(T, *batch))."
+    expected, got = jax.tree.structure(carry), jax.tree.structure(keep)
+    if got != expected:
+        raise TypeError(
+            f"Zoneout: expected x to be (x, keep) with keep like the carry, {expected}, got {got}."
+            f" {fix}"
+        )
+    pairs = zip(jax.tree.leaves_with_path(keep), jax.tree.leaves(carry), strict=True)
+    for (path, flags), old in pairs:
+        name = "keep" + jax.tree_util.keystr(path)
+        dtype = getattr(flags, "dtype", type(flags).__name__)
+        if dtype != jnp.bool_:
+            raise TypeError(f"Zoneout: expected {name} to be a bool array, got {dtype}. {fix}")
+        if flags.shape != old.shape:
+            raise ValueError(
+                f"Zoneout: expected {name} to be {old.shape} at each step, as the carry is, got"
+                f" {flags.shape}. {fix}"
+            )

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.core.cell import GatedCell
-from rnnlab.core.checks import check_cell_type
-from rnnlab.core.ops import broadcast_to_rank, select, widened
+from rnnlab.core.checks import check_arrays, check_cell_type, check_flags, sequence_shape
+from rnnlab.core.ops import broadcast_to_rank, select, widened, zero_unless
 from rnnlab.core.types import Array
 
 EPSILON = 1e-5
@@ -45,15 +45,21 @@ class BatchNorm(GatedCell):
     def _shift(self, params: Any, in_features: int) -> Array:
         """z of an input of zeros, which is the bias of the cell inside where z is affine in x."""
         z = self.cell.project(params, jnp.zeros(self.cell.input_shape(in_features), jnp.float32))
-        if not isinstance(z, jax.Array) or jnp.iscomplexobj(z):
+        if not isinstance(z, jax.Array) or jnp.iscomplexobj(z) or z.ndim != 1:
             raise TypeError(
-                f"{type(self).__name__}: expected a cell whose projected input is one real array,"
-                f" got {jax.tree.structure(z)} of {self.cell}."
+                f"{type(self).__name__}: expected a cell whose projected input is one real array"
+                f" [K], got {jax.tree.map(jax.typeof, z)} of {self.cell}."
             )
         return z
 
     def recurrent_kernel(self, params: Any) -> Array:
         return self.cell.recurrent_kernel(params.cell)
+
+    def _counted(self, xs: Array, mask: Array | None) -> Array:
+        """`xs` with zeros where the mask is not set; refuses what `unroll` would refuse."""
+        check_arrays(xs=xs)
+        check_flags("mask", mask, *sequence_shape(self.cell, xs))
+        return zero_unless(mask, xs)
 
     @staticmethod
     def moving(running: Any, batch: Any, momentum: float = 0.9) -> Any:
@@ -62,8 +68,13 @@ class BatchNorm(GatedCell):
 
 
 def moments_of(z: Array, mask: Array | None) -> Moments:
-    """Mean and variance of `[..., K]` over all of its other axes, of what a mask lets through."""
-    mask = jnp.ones(z.shape[:-1], bool) if mask is None else mask.reshape(z.shape[:-1])
+    """Mean and variance of `[..., K]` over all of its other axes, of what a mask lets through.
+
+    Args:
+      z: `[..., K]`.
+      mask: bool `[...]`, or None.
+    """
+    mask = jnp.ones(z.shape[:-1], bool) if mask is None else mask
     axes = tuple(range(z.ndim - 1))
     count = jnp.maximum(jnp.sum(mask.astype(z.dtype)), jnp.ones((), z.dtype))
 

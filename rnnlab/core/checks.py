@@ -64,6 +64,12 @@ def check_forget_gate(owner: str, forget_gate: str) -> None:
         raise ValueError(f'{owner}: expected forget_gate "sigmoid" or "exp", got {forget_gate!r}.')
 
 
+def check_names(owner: str, names: tuple[str, ...]) -> None:
+    """Refuses one string in the place of several names: every part of it would be one of them."""
+    if isinstance(names, str):
+        raise TypeError(f"{owner}: expected a tuple of names, got {names!r}. Write ({names!r},).")
+
+
 def check_heads(owner: str, features: int, heads: int) -> None:
     """Refuses features that cannot be dealt out to the heads."""
     check_size(owner, features=features, heads=heads)

@@ -2,11 +2,12 @@
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, final
 
-from rnnlab.core.cell import Cell
+from rnnlab.core.cell import Cell, GatedCell
 from rnnlab.core.checks import check_cell_type
-from rnnlab.core.types import Array, Carry, Key, Params
+from rnnlab.core.types import Array, Carry, Key, Params, PyTree
 
 
 class WrapperInput(NamedTuple):
@@ -17,6 +18,15 @@ class WrapperInput(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class PairReader(GatedCell[Params, Carry]):
+    """A gated cell that in training reads pairs `(x, keep)`, of which `draw` gives the second."""
+
+    @abc.abstractmethod
+    def draw(self, key: Key, params: Params, lead: tuple[int, ...]) -> PyTree:
+        """What stands beside x, every leaf led by `lead`, `(T, *batch)`; consumes `key`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Wrapper(Cell[Params, Carry]):
     """Maps before and after a cell that are parallel over time.
 
@@ -24,6 +34,10 @@ class Wrapper(Cell[Params, Carry]):
 
     The carry is that of the cell inside. As a cell it runs under the strategies that serve every
     cell; as a layer of `rnnlab.sequences.stack` the cell inside runs under any it allows.
+
+    Raises:
+      TypeError: what is wrapped is not a cell, or is or holds a `PairReader` such as `Zoneout`,
+        whose pairs `enter` and `leave` do not read.
     """
 
     _final: ClassVar[tuple[str, ...]] = ("initial_carry", "project", "recur", "readout")
@@ -32,6 +46,13 @@ class Wrapper(Cell[Params, Carry]):
 
     def __post_init__(self):
         check_cell_type(self.cell)
+        for cell in _cells_of(self.cell):
+            if isinstance(cell, PairReader):
+                raise TypeError(
+                    f"{type(self).__name__}: expected a cell that reads x alone, got {cell}, which"
+                    f" could not train there, for it reads (x, keep). Unroll it by itself and"
+                    f" put around its outputs what {type(self).__name__} adds."
+                )
 
     @property
     def feature_ndim(self) -> int:
@@ -69,6 +90,16 @@ class Wrapper(Cell[Params, Carry]):
     def readout(self, params: Params, carry: Carry, z: WrapperInput) -> Array:
         y = self.cell.readout(self.inner_params(params), carry, z.inner)
         return self.leave(params, z.side, y)
+
+
+def _cells_of(cell: Cell) -> Iterator[Cell]:
+    """A cell and those in its fields, however deep."""
+    yield cell
+    for field in dataclasses.fields(cell):
+        value = getattr(cell, field.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Cell):
+                yield from _cells_of(inner)
 
 
 def init_of_one_size(owner: str, cell: Cell, key: Key, in_features: int) -> Any:

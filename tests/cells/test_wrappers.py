@@ -1,4 +1,4 @@
-"""Zoneout, attention, batch norm and highway layers beyond what every cell promises."""
+"""Attention, batch norm and highway layers beyond what every cell promises."""
 
 import functools
 
@@ -13,106 +13,26 @@ from rnnlab.cells import (
     GRU,
     LRU,
     LSTM,
+    SLSTM,
+    AntisymmetricRNN,
     AttentionCell,
     ConvGRU,
     ConvLSTM,
     Highway,
+    LipschitzRNN,
     MogrifierLSTM,
     RecurrentBatchNorm,
     SequenceBatchNorm,
     Stack,
-    Zoneout,
 )
-from rnnlab.strategies import Deferred, Remat, Scan, Unrolled
+from rnnlab.strategies import Deferred, Scan, Unrolled
+from tests.cells.agreement import agree, values_and_gradients, weights_like
 from tests.cells.references import reference
-from tests.cells.references_other import zoneout as zoneout_reference
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 KEY = jax.random.key(0)
 T, B, F, H = 6, 3, 3, 4
-
-
-def agree(got, expected, tolerance=1e-10):
-    assert testing.largest_difference(got, expected) < tolerance
-
-
-def weights_like(tree):
-    """A fixed direction with no special values."""
-    return jax.tree.map(lambda a: jnp.sin(jnp.arange(1.0, 1 + a.size)).reshape(a.shape), tree)
-
-
-def values_and_gradients(run, *arguments):
-    """Of parameters and whatever else, through the outputs and the last carry."""
-    values, vjp = jax.jit(functools.partial(jax.vjp, run))(*arguments)
-    return values, vjp(weights_like(values))
-
-
-# Zoneout
-
-
-ZONED = Zoneout(LSTM(H), rate=(0.5, 0.2))
-
-
-def test_zoneout_keeps_what_it_is_told_to():
-    params, xs, carry, *_ = testing.example(ZONED, F, length=T, batch=(B,), dtype=jnp.float64)
-    keep = ZONED.draw(jax.random.key(1), params, (T, B))
-    got = rnnlab.unroll(ZONED, params, (xs, keep), carry)
-    numpy = jax.tree.map(np.asarray, (params, xs, carry, keep))
-    agree(got, zoneout_reference(reference, ZONED, *numpy), 1e-12)
-
-
-@pytest.mark.parametrize("strategy", [Scan(), Deferred(), Remat()], ids=str)
-@pytest.mark.parametrize("marked", [False, True])
-def test_zoneout_in_training_is_the_same_under_every_strategy(strategy, marked):
-    case = testing.marked_example(ZONED, F, length=T, batch=(B,), dtype=jnp.float64)
-    keep = ZONED.draw(jax.random.key(1), case.params, (T, B))
-    marks = {"mask": case.mask, "reset": case.reset} if marked else {}
-
-    def run(strategy, params, xs, carry):
-        return rnnlab.unroll(ZONED, params, (xs, keep), carry, strategy=strategy, **marks)
-
-    arguments = case.params, case.xs, case.carry
-    got, expected = (
-        values_and_gradients(functools.partial(run, s), *arguments) for s in (strategy, Unrolled())
-    )
-    agree(got, expected)
-
-
-def test_zoneout_at_rate_zero_is_the_cell_itself_in_training_and_evaluation():
-    cell = Zoneout(LSTM(H), rate=0.0)
-    params, xs, carry, *_ = testing.example(cell, F, dtype=jnp.float64)
-    plain = rnnlab.unroll(LSTM(H), params, xs, carry)
-    keep = cell.draw(KEY, params, xs.shape[:2])
-    agree(rnnlab.unroll(cell, params, xs, carry), plain, 1e-15)
-    agree(rnnlab.unroll(cell, params, (xs, keep), carry), plain, 1e-15)
-
-
-def test_zoneout_at_rate_one_keeps_everything():
-    cell = Zoneout(LSTM(H), rate=1.0)
-    params, xs, carry, *_ = testing.example(cell, F, dtype=jnp.float64)
-    for inputs in (xs, (xs, cell.draw(KEY, params, xs.shape[:2]))):
-        agree(rnnlab.unroll(cell, params, inputs, carry)[0], carry, 1e-15)
-
-
-def test_zoneout_draws_each_leaf_at_its_own_rate():
-    keep = ZONED.draw(KEY, ZONED.init(KEY, F), (100, 50))
-    assert keep.c.shape == keep.h.shape == (100, 50, H)
-    assert abs(float(keep.c.mean()) - 0.5) < 0.02 and abs(float(keep.h.mean()) - 0.2) < 0.02
-    assert (keep.c[..., 0] != keep.c[..., 1]).any()
-
-
-def test_zoneout_refuses_what_it_cannot_wrap():
-    with pytest.raises(TypeError, match=r"expected an rnnlab\.GatedCell"):
-        Zoneout(LRU(H))
-    with pytest.raises(ValueError, match="rates from 0 to 1"):
-        Zoneout(GRU(H), rate=1.5)
-    cell = Zoneout(GRU(H), rate=(0.1, 0.2))
-    with pytest.raises(ValueError, match="expected one rate or 1"):
-        cell.draw(KEY, cell.init(KEY, F), (T, B))
-    params = ZONED.init(KEY, F)
-    with pytest.raises(TypeError, match=r"keep like the carry.*cell\.draw"):
-        rnnlab.unroll(ZONED, params, (jnp.ones((T, B, F)), jnp.ones((T, B, H), bool)))
 
 
 # Attention
@@ -267,6 +187,41 @@ def test_batch_norm_refuses_what_it_cannot_wrap():
     cell = RecurrentBatchNorm(LSTM(H), length=9)
     with pytest.raises(ValueError, match="at least length=9 steps"):
         cell.with_statistics(cell.init(KEY, F), jnp.ones((T, B, F)))
+
+
+@pytest.mark.parametrize(
+    "cell", [SequenceBatchNorm(LSTM(H)), RecurrentBatchNorm(LSTM(H), length=2)], ids=str
+)
+def test_statistics_count_by_a_mask_of_time_and_batch_alone(cell):
+    params, xs = cell.init(KEY, F), jnp.ones((T, B, F), jnp.float32)
+    with pytest.raises(TypeError, match=r"mask: expected bool \(6, 3\), got int32 \(6, 3\)"):
+        cell.with_statistics(params, xs, jnp.ones((T, B), jnp.int32))
+    with pytest.raises(ValueError, match=r"mask: expected shape \(6, 3\).*Transpose it"):
+        cell.with_statistics(params, xs, jnp.ones((B, T), bool))
+    with pytest.raises(ValueError, match=r"mask: expected shape \(6, 3\)"):
+        cell.with_statistics(params, xs, jnp.ones(T * B, bool))
+
+
+@pytest.mark.parametrize(
+    "cell", [SequenceBatchNorm(LSTM(H)), RecurrentBatchNorm(LSTM(H), length=T)], ids=str
+)
+def test_a_mask_of_one_sequence_or_of_several_batch_axes_counts_the_same(cell):
+    params, xs, *_ = testing.example(cell, F, length=T, batch=(4,), dtype=jnp.float64)
+    mask = rnnlab.lengths_to_mask(jnp.array([T, 2, 4, 3]), T)
+    wide = cell.with_statistics(params, xs.reshape(T, 2, 2, F), mask.reshape(T, 2, 2))
+    agree(wide.statistics, cell.with_statistics(params, xs, mask).statistics)
+    one = cell.with_statistics(params, xs[:, 1], mask[:, 1])
+    agree(one.statistics, cell.with_statistics(params, xs[:, 1:2], mask[:, 1:2]).statistics)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [LipschitzRNN(H), SLSTM(H), SLSTM(H, heads=2), AntisymmetricRNN(H, gated=True)],
+    ids=str,
+)
+def test_recurrent_batch_norm_refuses_products_of_different_columns(cell):
+    with pytest.raises(ValueError, match=r"as many columns in u.*Take SequenceBatchNorm"):
+        RecurrentBatchNorm(cell, length=2).init(KEY, F)
 
 
 # Highway

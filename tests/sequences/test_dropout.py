@@ -79,3 +79,9 @@ def test_gradients_flow_through_what_is_kept_only():
 def test_half_precision_stays():
     x = jnp.ones(10, jnp.bfloat16)
     assert dropout(KEY, x, 0.5).dtype == jnp.bfloat16
+
+
+def test_one_name_is_not_several():
+    params = LSTM(4).init(KEY, 3)
+    with pytest.raises(TypeError, match="expected a tuple of names, got 'recurrent_kernel'"):
+        weight_drop(KEY, params, 0.5, names="recurrent_kernel")
