@@ -48,9 +48,9 @@ CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative(), Chunkwise(3)
 MASKS = ("random", "lengths", "all", "none")
 RESETS = ("random", "first", "all", "random")  # beside the mask of the same place
 SHAPES = ((7, (3,)), (1, ()), (6, (2, 2)))  # T and batch: an odd T, T = 1, an even T
-# bfloat16: relative to the largest entry. The oracle itself is up to 4.8e-2 from its float64 value:
-# gradients of the stack of LSTM, GRU and LRU nearly cancel, and products are rounded to 8 bits.
-TOLERANCE = {"float64": 1e-10, "bfloat16": 5e-2}
+# bfloat16: relative to the largest entry. The plain loop itself is up to 5.1e-2 from its float64
+# value, where it adds the gradients of a decay rate up step by step, rounded to 8 bits each time.
+TOLERANCE = {"float64": 1e-10, "bfloat16": 8e-2}
 
 STRUCTURES = [
     (dtype, shape, masked, reset, reverse)
