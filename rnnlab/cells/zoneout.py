@@ -146,13 +146,16 @@ class Zoneout(PairReader):
     def gate(self, params: Any, carry: Any, z: ZoneoutInput, u: Array) -> Any:
         new = self.cell.gate(params, carry, z.inner, u)
         if z.keep is None:
-            blend = lambda rate, old, new: rate * old + (1 - rate) * new  # noqa: E731
-            return jax.tree.map(blend, self._rates(carry), carry, new)
+            return jax.tree.map(_blend, self._rates(carry), carry, new)
         _check_keep(z.keep, carry)
         return jax.tree.map(jnp.where, z.keep, carry, new)
 
     def readout(self, params: Any, carry: Any, z: ZoneoutInput) -> Array:
         return self.cell.readout(params, carry, z.inner)
+
+
+def _blend(rate: float, old: Array, new: Array) -> Array:
+    return rate * old + (1 - rate) * new
 
 
 def _check_keep(keep: PyTree, carry: PyTree) -> None:

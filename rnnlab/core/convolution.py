@@ -1,5 +1,6 @@
 """What convolutional cells share: their sizes, their parameters, the convolution itself."""
 
+import abc
 import dataclasses
 import math
 from typing import NamedTuple
@@ -56,8 +57,9 @@ class ConvCell(Cell[ConvParams, Carry]):
         object.__setattr__(self, "window", window)
 
     @property
+    @abc.abstractmethod
     def _gate_bias(self) -> tuple[float, ...]:
-        raise NotImplementedError
+        """The initial bias of each gate, in gate order."""
 
     @property
     def feature_ndim(self) -> int:

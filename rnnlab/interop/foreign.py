@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import importlib
 from typing import Any, NamedTuple
 
@@ -51,8 +52,9 @@ class Adapter(abc.ABC):
     def step(self, params: PyTree, carry: PyTree, x: Array) -> tuple[PyTree, Array]:
         """One step of one example."""
 
-    def refuse_step(self, params: PyTree, carry: PyTree, x: Array) -> None:  # noqa: B027 - optional
+    def refuse_step(self, params: PyTree, carry: PyTree, x: Array) -> None:
         """Raises a ValueError where a step does what a pure function of these does not."""
+        return
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Foreign(Cell[Any, ForeignCarry]):
         return x.astype(_like(params).dtype)
 
     def recur(self, params: Any, carry: ForeignCarry, z: Array) -> ForeignCarry:
-        step = lambda carry, x: self.adapter.step(params, carry, x)  # noqa: E731
+        step = functools.partial(self.adapter.step, params)
         for _ in range(z.ndim - 1):  # the module sees one example
             step = jax.vmap(step)
         after = ForeignCarry(*step(carry.inner, z))
