@@ -5,6 +5,7 @@ from rnnlab.strategies.auto import Auto as Auto
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.chunkwise import Chunkwise as Chunkwise
 from rnnlab.strategies.deferred import Deferred as Deferred
+from rnnlab.strategies.fused import Fused as Fused
 from rnnlab.strategies.remat import Remat as Remat
 from rnnlab.strategies.scan import Scan as Scan
 from rnnlab.strategies.unrolled import Unrolled as Unrolled
@@ -16,5 +17,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "deferred": Deferred,
     "associative": Associative,
     "chunkwise": Chunkwise,
+    "fused": Fused,
     "auto": Auto,
 }

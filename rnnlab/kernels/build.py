@@ -1,0 +1,113 @@
+"""Compiles the CPU kernel for this machine, and loads it.
+
+    python -m rnnlab.kernels.build        # or: make native
+
+It needs a C++ compiler (`CXX`, else g++ or clang++) and writes one shared library into the user's
+cache. Its name is a digest of the sources, of jax's headers, of the compiler and of the processor,
+so a library made of other ones is never loaded. rnnlab works without it.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import jax
+import jaxlib
+
+from rnnlab.cache import user_cache
+
+SOURCES = pathlib.Path(__file__).parent / "cc"
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wall", "-Werror")
+TARGETS = ("rnnlab_forward", "rnnlab_backward")
+HOW = "Build it with python -m rnnlab.kernels.build"
+
+
+def compiler() -> str | None:
+    """The C++ compiler to use: `CXX`, else the first of g++ and clang++ that is there."""
+    candidates = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    return next((found for name in candidates if (found := shutil.which(name))), None)
+
+
+def library_path() -> pathlib.Path:
+    """Where the library of these sources for this processor lies, once it is built."""
+    digest = hashlib.sha256()
+    for part in (jaxlib.__version__, *FLAGS, _processor()):
+        digest.update(part.encode() + b"\0")
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return user_cache() / "native" / f"recurrence-{digest.hexdigest()[:20]}.so"
+
+
+def _processor() -> str:
+    """What `-march=native` depends on."""
+    info = pathlib.Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    features = re.search(r"^(flags|Features)\s*:.*$", text, re.MULTILINE)
+    return f"{platform.machine()} {features[0] if features else platform.processor()}"
+
+
+def build() -> pathlib.Path:
+    """Compiles the library, unless it is there.
+
+    Returns:
+      Its path.
+
+    Raises:
+      RuntimeError: there is no compiler, or it fails; with what it printed.
+    """
+    path = library_path()
+    if path.exists():
+        return path
+    command = compiler()
+    if command is None:
+        raise RuntimeError(
+            "kernels: expected a C++ compiler, found none of g++ and clang++ on the PATH. Install"
+            " one, or name it in CXX; without it Deferred() runs the same cells."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        made = pathlib.Path(directory) / path.name
+        arguments = [command, *FLAGS, "-isystem", jax.ffi.include_dir()]
+        arguments += [str(SOURCES / "recurrence.cc"), "-o", str(made)]
+        result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise RuntimeError(
+                f"kernels: {command} failed with exit code {result.returncode}:\n{result.stderr}"
+            )
+        made.replace(path)  # whole or not at all, also if two processes build
+    load.cache_clear()
+    return path
+
+
+@functools.cache
+def load() -> str | None:
+    """Loads the library and registers its calls with jax, once.
+
+    Returns:
+      None, or why it cannot be used, as a sentence without a full stop.
+    """
+    path = library_path()
+    if not path.exists():
+        return f"its library is not built for this machine. {HOW}"
+    try:
+        library = ctypes.cdll.LoadLibrary(str(path))
+    except OSError as error:
+        return f"its library does not load ({error}). Remove {path} and build it again"
+    for name in TARGETS:
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    return None
+
+
+if __name__ == "__main__":
+    try:
+        print(build())
+    except RuntimeError as problem:
+        sys.exit(str(problem))

@@ -1,0 +1,118 @@
+// Matrix products by tiles: up to kTileRows rows times one panel of a matrix.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <type_traits>
+
+#include "simd.h"
+#include "team.h"
+
+namespace rnnlab {
+
+// Memory for `count` numbers, aligned to a vector and not zeroed.
+template <class T>
+class Scratch {
+ public:
+  Scratch() = default;
+  explicit Scratch(int64_t count)
+      : data_(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64 + 64))) {}
+  T* data() const { return data_.get(); }
+  T* operator+(int64_t offset) const { return data_.get() + offset; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+// A matrix [depth, gates * features] whose columns are laid out panel by panel. A panel has Blocks
+// blocks of kLanes units, for each unit its Gates columns, and lies [depth][Blocks][Gates][lane].
+template <class T, int Gates, int Blocks>
+class Panels {
+ public:
+  static constexpr int kVectors = Gates * Blocks;
+  static constexpr int64_t kUnits = Blocks * kLanes<T>;
+
+  Panels(int64_t depth, int64_t features)
+      : depth_(depth), features_(features), data_(count() * depth * kVectors * kLanes<T>) {}
+
+  int64_t count() const { return (features_ + kUnits - 1) / kUnits; }
+  int64_t depth() const { return depth_; }
+  const T* panel(int64_t p) const { return data_ + p * depth_ * kVectors * kLanes<T>; }
+
+  // entry(k, column) of the matrix; columns of units that are not there are zero.
+  template <class Entry>
+  void pack(int64_t p, Entry entry) {
+    T* to = data_ + p * depth_ * kVectors * kLanes<T>;
+    for (int64_t k = 0; k < depth_; ++k) {
+      for (int64_t block = 0; block < Blocks; ++block) {
+        for (int64_t gate = 0; gate < Gates; ++gate) {
+          const int64_t unit = p * kUnits + block * kLanes<T>;
+          const int64_t valid = std::min<int64_t>(kLanes<T>, features_ - unit);
+          for (int64_t i = 0; i < kLanes<T>; ++i) {
+            *to++ = i < valid ? entry(k, gate * features_ + unit + i) : T(0);
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  int64_t depth_, features_;
+  Scratch<T> data_;
+};
+
+// sums[r][v] += rows[r][0 .. depth] times vector v of the panel.
+template <class T, int Rows, int Vectors>
+inline __attribute__((always_inline)) void multiply(const T* const* rows, const T* panel,
+                                                    int64_t depth,
+                                                    Vector<T> (&sums)[Rows][Vectors]) {
+  const T* row[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) row[r] = rows[r];
+  Vector<T> sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sum[r][v] = sums[r][v];
+  }
+  for (int64_t k = 0; k < depth; ++k, panel += Vectors * kLanes<T>) {
+    Vector<T> b[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) b[v] = load(panel + v * kLanes<T>);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const Vector<T> a = fill(row[r][k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) sum[r][v] += a * b[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = sum[r][v];
+  }
+}
+
+// Calls tile(first row, a constant number of rows) for tiles of nearly equal height.
+template <class Tile>
+void for_tiles(Range rows, Tile tile) {
+  const int64_t count = rows.end - rows.begin;
+  const int tiles = (count + kTileRows - 1) / kTileRows;
+  for (int i = 0; i < tiles; ++i) {
+    const Range here = part(count, i, tiles);
+    const int64_t first = rows.begin + here.begin;
+    switch (here.end - here.begin) {
+      case 1: tile(first, std::integral_constant<int, 1>()); break;
+      case 2: tile(first, std::integral_constant<int, 2>()); break;
+      case 3: tile(first, std::integral_constant<int, 3>()); break;
+      case 4: tile(first, std::integral_constant<int, kTileRows < 4 ? kTileRows : 4>()); break;
+      case 5: tile(first, std::integral_constant<int, kTileRows < 5 ? kTileRows : 5>()); break;
+      default: tile(first, std::integral_constant<int, kTileRows>());
+    }
+  }
+}
+
+}  // namespace rnnlab

@@ -1,0 +1,118 @@
+// The two loops of a recurrent layer as calls that XLA makes: see forward.h and backward.h.
+#include <string_view>
+
+#include "backward.h"
+#include "forward.h"
+
+namespace ffi = xla::ffi;
+
+namespace rnnlab {
+namespace {
+
+using Input = ffi::AnyBuffer;
+using Output = ffi::Result<ffi::AnyBuffer>;
+
+template <class T>
+const T* read(const Input& buffer) {
+  return buffer.element_count() ? static_cast<const T*>(buffer.untyped_data()) : nullptr;
+}
+
+template <class T>
+T* written(Output& buffer) {
+  return buffer->element_count() ? static_cast<T*>(buffer->untyped_data()) : nullptr;
+}
+
+// A second thread costs some microseconds to call, and a barrier a step.
+int threads_for(const ffi::ThreadPool& pool, const Sizes& sizes, int64_t weights) {
+  constexpr int64_t kProductsAThread = 1 << 20;
+  const int64_t wanted = sizes.length * sizes.batch * weights / kProductsAThread;
+  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pool.num_threads(), 1)));
+}
+
+Sizes sizes_of(const Input& xs, const Input& mask, const Input& reset, int64_t features,
+               bool reverse) {
+  const auto shape = xs.dimensions();
+  return {shape[0], shape[1], shape[2], features, reverse, read<bool>(mask), read<bool>(reset)};
+}
+
+// Calls use(cell, a number of the dtype) for the cell of that name.
+template <class Use>
+ffi::Error dispatch(std::string_view cell, ffi::DataType dtype, Use use) {
+  auto with = [&](auto gates) {
+    if (dtype == ffi::F32) return use(gates, 0.0f), ffi::Error::Success();
+    if (dtype == ffi::F64) return use(gates, 0.0), ffi::Error::Success();
+    return ffi::Error::InvalidArgument("expected float32 or float64");
+  };
+  if (cell == "lstm") return with(LSTM());
+  if (cell == "gru") return with(GRU());
+  if (cell == "elman_tanh") return with(ElmanTanh());
+  if (cell == "elman_relu") return with(ElmanRelu());
+  return ffi::Error::InvalidArgument("no such cell");
+}
+
+ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Input recurrent_kernel,
+                   Input recurrent_bias, Input h, Input c, Input initial_h, Input initial_c,
+                   Input mask, Input reset, Output hs, Output cs, Output saved,
+                   std::string_view cell, bool reverse, bool save) {
+  return dispatch(cell, xs.element_type(), [&](auto gates, auto number) {
+    using Cell = decltype(gates);
+    using T = decltype(number);
+    const Sizes sizes = sizes_of(xs, mask, reset, h.dimensions()[1], reverse);
+    const ForwardArrays<T> arrays{
+        sizes,
+        read<T>(xs), read<T>(kernel), read<T>(bias), read<T>(recurrent_kernel),
+        read<T>(recurrent_bias),
+        {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
+        written<T>(hs), written<T>(cs), written<T>(saved)};
+    const int threads = threads_for(
+        pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
+    if (save) {
+      Forward<T, Cell, true> loop(arrays);
+      run_team(pool, threads, loop);
+    } else {
+      Forward<T, Cell, false> loop(arrays);
+      run_team(pool, threads, loop);
+    }
+  });
+}
+
+ffi::Error backward(ffi::ThreadPool pool, Input recurrent_kernel, Input saved, Input states,
+                    Input first, Input initial, Input g_h, Input g_c, Input mask, Input reset,
+                    Output total_h, Output total_c, Output first_h, Output first_c,
+                    Output initial_h, Output initial_c, std::string_view cell, bool reverse) {
+  return dispatch(cell, states.element_type(), [&](auto gates, auto number) {
+    using Cell = decltype(gates);
+    using T = decltype(number);
+    const Sizes sizes = sizes_of(states, mask, reset, first.dimensions()[1], reverse);
+    Backward<T, Cell> loop({sizes, read<T>(recurrent_kernel), read<T>(saved), read<T>(states),
+                            {read<T>(first), read<T>(initial)},
+                            read<T>(g_h), read<T>(g_c),
+                            written<T>(total_h), written<T>(total_c),
+                            written<T>(first_h), written<T>(first_c),
+                            written<T>(initial_h), written<T>(initial_c)});
+    run_team(pool, threads_for(pool, sizes, Cell::kGates * sizes.features * sizes.features), loop);
+  });
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnlab_forward, forward,
+    ffi::Ffi::Bind()
+        .Ctx<ffi::ThreadPool>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
+        .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+        .Attr<std::string_view>("cell").Attr<bool>("reverse").Attr<bool>("save"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnlab_backward, backward,
+    ffi::Ffi::Bind()
+        .Ctx<ffi::ThreadPool>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
+        .Arg<Input>().Arg<Input>()
+        .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+        .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+        .Attr<std::string_view>("cell").Attr<bool>("reverse"));
+
+}  // namespace rnnlab

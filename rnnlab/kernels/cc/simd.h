@@ -1,0 +1,104 @@
+// Vectors of the widest registers at hand, and the functions of gates on them.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace rnnlab {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kTileRows = 6;  // 6 rows of 4 vectors fill 24 of 32 registers
+#else
+constexpr int kVectorBytes = 32;
+constexpr int kTileRows = 3;  // 3 rows of 4 vectors fill 12 of 16 registers
+#endif
+constexpr int kTileVectors = 4;
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t ints __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t ints __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+constexpr int kLanes = kVectorBytes / sizeof(T);
+
+template <class T>
+inline Vector<T> fill(T value) {
+  return value - Vector<T>{};
+}
+
+template <class T>
+inline Vector<T> load(const T* from) {
+  Vector<T> v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+template <class T>
+inline void store(T* to, Vector<T> v) {
+  std::memcpy(to, &v, sizeof(v));
+}
+
+// The first `count` lanes; the others are zero, or left as they are in memory.
+template <class T>
+inline Vector<T> load(const T* from, int64_t count) {
+  if (count >= kLanes<T>) return load(from);
+  Vector<T> v{};
+  for (int64_t i = 0; i < count; ++i) v[i] = from[i];
+  return v;
+}
+
+template <class T>
+inline void store(T* to, Vector<T> v, int64_t count) {
+  if (count >= kLanes<T>) return store(to, v);
+  for (int64_t i = 0; i < count; ++i) to[i] = v[i];
+}
+
+// e^x - 1 = scale (e^r - 1) + (scale - 1) with x = n log 2 + r and scale = 2^n: exact near 0.
+inline Vector<float> expm1(Vector<float> x) {
+  x = x > 88.0f ? fill(88.0f) : x;  // a NaN stays one
+  x = x < -87.0f ? fill(-87.0f) : x;
+  const float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves no room for a fraction
+  const Vector<float> n = (x * 1.44269504f + round) - round;
+  const Vector<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // log 2 in two parts
+  Vector<float> p = fill(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = (p * r) * r + r;
+  const auto bits = (__builtin_convertvector(n, VectorOf<float>::ints) + 127) << 23;
+  const Vector<float> scale = (Vector<float>)bits;
+  return p * scale + (scale - 1.0f);
+}
+
+inline Vector<float> tanh(Vector<float> x) {
+  x = x > 10.0f ? fill(10.0f) : x;
+  x = x < -10.0f ? fill(-10.0f) : x;
+  const Vector<float> e = expm1(x + x);
+  return e / (e + 2.0f);
+}
+
+inline Vector<float> sigmoid(Vector<float> x) { return 1.0f / (expm1(-x) + 2.0f); }
+
+// Double precision is for checking the others: accurate, not fast.
+inline Vector<double> tanh(Vector<double> x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = std::tanh(x[i]);
+  return x;
+}
+
+inline Vector<double> sigmoid(Vector<double> x) { return 0.5 * tanh(0.5 * x) + 0.5; }
+
+}  // namespace rnnlab
