@@ -67,8 +67,9 @@ def nnx(name: str, features: int) -> Contender:
     from flax import nnx as nn
 
     classes = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "elman": nn.SimpleCell}
-    zeros = nn.initializers.zeros_init()  # an orthogonal kernel takes time to draw
-    cell: Any = classes[name](features, features, recurrent_kernel_init=zeros, rngs=nn.Rngs(0))
+    zeros = nn.initializers.zeros_init()  # drawing kernels takes time
+    options = {"kernel_init": zeros, "recurrent_kernel_init": zeros}
+    cell: Any = classes[name](features, features, rngs=nn.Rngs(0), **options)
     layer = nn.RNN(cell, time_major=True, return_carry=True)
     definition, state, rest = nn.split(layer, nn.Param, ...)
 
@@ -181,7 +182,7 @@ def equinox(name: str, features: int) -> Contender | None:
 
     def sequence(cell, xs):
         h = jnp.zeros_like(xs[0])
-        carry = LSTMCarry(h, h) if name == "lstm" else h
+        carry: Any = LSTMCarry(h, h) if name == "lstm" else h
         return lax.scan(lambda carry, x: step(cell, carry, x), carry, xs)
 
     return Contender(LAYERS[name](features), convert, sequence, step)
@@ -198,7 +199,11 @@ def keras(name: str, features: int) -> Contender:
         "elman": library.layers.SimpleRNN,
     }
     layer: Any = classes[name](
-        features, return_sequences=True, return_state=True, recurrent_initializer="zeros"
+        features,
+        return_sequences=True,
+        return_state=True,
+        kernel_initializer="zeros",
+        recurrent_initializer="zeros",
     )
     layer.build((None, None, features))
 

@@ -78,16 +78,20 @@ def ours(cell: Cell, strategy: Strategy) -> Contender:
 
 def draw_params(cell: Cell, features: int) -> Any:
     """Parameters in float32, the same where two cells have the same ones."""
-    params = cell.init(jax.random.key(0), features)
+    params = jax.jit(cell.init, static_argnums=1)(jax.random.key(0), features)
 
     def moved(path, leaf):
         name = jax.tree_util.keystr(path, simple=True)
         if leaf.ndim > 1 or name == "recurrent_bias":  # flax nnx has none: zero everywhere
             return leaf
-        return leaf + 0.1 * jax.random.normal(jax.random.key(leaf.size), leaf.shape)
+        return leaf + 0.1 * _normal(leaf.size, leaf.shape)
 
     params = jax.tree.map_with_path(moved, params)
     return _away_from_the_kink(params) if getattr(cell, "activation", "") == "relu" else params
+
+
+def _normal(seed: int, shape: tuple[int, ...]) -> Any:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 def _away_from_the_kink(params: Any) -> Any:
@@ -103,13 +107,12 @@ def _away_from_the_kink(params: Any) -> Any:
 
 def draw_data(cell: Cell, params: Any, shape: Shape) -> Data:
     """Inputs, weights of the outputs and a carry."""
-    keys = jax.random.split(jax.random.key(1), 4)
     lead = (shape.length, shape.batch)
-    xs, weights = (jax.random.normal(key, (*lead, shape.features)) for key in keys[:2])
+    xs, weights = (_normal(seed, (*lead, shape.features)) for seed in (1, 2))
     zeros = cell.initial_carry(params, (shape.batch,))
-    carry = jax.tree.map(lambda a: jax.random.normal(keys[2], a.shape, a.dtype), zeros)
-    extra = (cell.draw(keys[3], params, lead),) if isinstance(cell, Zoneout) else ()
-    return Data(xs, weights, carry, extra)
+    carry = jax.tree.map(lambda a: _normal(3, a.shape).astype(a.dtype), zeros)
+    keep = (cell.draw(jax.random.key(0), params, lead),) if isinstance(cell, Zoneout) else ()
+    return Data(xs, weights, carry, keep)
 
 
 def function(contender: Contender, mode: str) -> Callable[..., Any]:
@@ -118,7 +121,7 @@ def function(contender: Contender, mode: str) -> Callable[..., Any]:
     def loss(weights, xs, output_weights, *extra):
         return jnp.vdot(output_weights, contender.sequence(weights, xs, *extra)[1])
 
-    functions = {
+    functions: dict[str, Callable[..., Any]] = {
         "forward": contender.sequence,
         "backward": jax.grad(loss, (0, 1)),
         "step": contender.step,
@@ -130,24 +133,23 @@ def arguments(weights: Any, data: Data, mode: str, batch_major: bool = False) ->
     """What `function` is called with."""
     if mode == "step":
         return weights, data.carry, data.xs[0]
+    arrays = (data.xs, data.weights) if mode == "backward" else (data.xs,)
     if batch_major:
-        swapped = (a.swapaxes(0, 1) for a in (data.xs, data.weights))
-        data = Data(*swapped, data.carry, data.extra)
-    return weights, data.xs, *((data.weights,) if mode == "backward" else ()), *data.extra
+        arrays = (a.swapaxes(0, 1) for a in arrays)
+    return weights, *arrays, *data.extra
 
 
 def reference(cell: Cell, params: Any, data: Data, mode: str) -> Any:
     """What contenders should compute: `Scan` in float64."""
     with jax.enable_x64(True):
-        wide = jax.tree.map(_widened, (params, data))
+        params, data = jax.tree.map(_widened, (params, data))
         plain = function(ours(cell, Scan()), mode)
-        return jax.device_get(jax.jit(plain)(*arguments(*wide, mode)))
+        return jax.device_get(jax.jit(plain)(*arguments(params, data, mode)))
 
 
-def _widened(leaf: Any) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        return leaf.astype(jnp.complex128)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+def _widened(leaf: Any) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return leaf if leaf.dtype == np.bool_ else leaf.astype(np.result_type(leaf, np.float64))
 
 
 def jax_arm(contender: Contender, weights: Any, params: Any, data: Data, mode: str) -> Arm:
@@ -190,9 +192,8 @@ def _as_real(leaf: Any) -> np.ndarray:
     return np.stack([leaf.real, leaf.imag]) if np.iscomplexobj(leaf) else leaf
 
 
-def flops(cell: Cell, shape: Shape, mode: str) -> int:
+def flops(params: Any, shape: Shape, mode: str) -> int:
     """Floating-point operations of the matmuls: every matrix of parameters, at every step."""
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), shape.features))
     weights = sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
     if mode == "step":
         shape = shape._replace(length=1)

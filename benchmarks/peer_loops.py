@@ -22,9 +22,7 @@ class Loop(nn.Module):
         """Zeros, for a batch like `x`."""
         return x.new_zeros(x.shape[0], self.features)
 
-    def step(self, carry: Any, x: torch.Tensor, *extra: torch.Tensor) -> tuple[Any, torch.Tensor]:
-        """The next carry and the output."""
-        raise NotImplementedError
+    step: Callable[..., tuple[Any, torch.Tensor]]  # (carry, x, *extra) -> (carry, y)
 
     def forward(self, xs: torch.Tensor, *extra: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """The outputs of all steps, and the last carry."""

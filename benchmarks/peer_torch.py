@@ -104,7 +104,7 @@ def arm(model: Model, params: Any, data: Data, mode: str) -> Arm:
 
 
 def _from_ours(carry: Any) -> Any:
-    return (tensor(carry.h), tensor(carry.c)) if isinstance(carry, tuple) else tensor(carry)
+    return (tensor(carry.h), tensor(carry.c)) if hasattr(carry, "c") else tensor(carry)
 
 
 def _as_ours(carry: Any) -> Any:

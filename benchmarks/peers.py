@@ -58,7 +58,7 @@ _STRATEGIES = flags.DEFINE_list(
 )
 _PEERS = flags.DEFINE_list("peers", ",".join(PEERS), "Other libraries; torch also in a loop.")
 _BLOCKS = flags.DEFINE_integer("blocks", 7, "Interleaved blocks.", lower_bound=1)
-_BLOCK_SECONDS = flags.DEFINE_float("block_seconds", 0.05, "Of one arm in a block.", 0.0)
+_BLOCK_SECONDS = flags.DEFINE_float("block_seconds", 0.03, "Of one arm in a block.", 0.0)
 _THREADS = flags.DEFINE_integer("threads", 2, "Cores to run on.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", "", "JSON file; .md and .png go beside it. Empty writes none.")
 
@@ -179,7 +179,7 @@ class Competition:
             rows[name] = {"deviation": away} | compilation(arm)
         calls = {name: arm.call for name, arm in arms.items()}
         times = timing.measure(calls, _BLOCKS.value, _BLOCK_SECONDS.value)
-        least = flops(self.cell, self.shape, mode) / peak
+        least = flops(self.params[self.cell], self.shape, mode) / peak
         for name, row in rows.items():
             blocks = times[name].blocks
             row |= {"seconds": times[name].median, "range": (min(blocks), max(blocks))}
