@@ -171,13 +171,12 @@ class Competition:
           mode: one of `MODES`.
           peak: matmul floating-point operations a second.
         """
-        arms, rows = {}, {}
+        calls, rows = {}, {}
         for name, arm, away in self.arms(mode):
             where = f"{name}, {self.name} at {self.shape}, {mode}"
             timing.require_parity(where, away, TOLERANCES.get(self.name, TOLERANCE))
-            arms[name] = arm
+            calls[name] = arm.call
             rows[name] = {"deviation": away} | compilation(arm)
-        calls = {name: arm.call for name, arm in arms.items()}
         times = timing.measure(calls, _BLOCKS.value, _BLOCK_SECONDS.value)
         least = flops(self.params[self.cell], self.shape, mode) / peak
         for name, row in rows.items():
@@ -206,28 +205,33 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
     timing.prepare(_THREADS.value)
     torch = torch_module()
-    peak = timing.matmul_flops_per_second()
     versions = {package: version(package) for package in PACKAGES}
     result: dict[str, Any] = {
         "command": shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
         "versions": versions,
         "protocol": {"blocks": _BLOCKS.value, "block_seconds": _BLOCK_SECONDS.value},
-        "matmul_flops_per_second": peak,
+        "matmul_flops_per_second": timing.matmul_flops_per_second(),
         "rows": [],
     }
-    print(timing.machine() | versions | {"matmul_gflops": round(peak / 1e9)})
+    print(timing.machine() | versions)
     started = time.perf_counter()
     for cell in _CELLS.value:
         for shape in shapes():
-            competition = Competition(cell, shape, torch)
-            # A loop in torch is about whole sequences.
-            for mode in (m for m in _MODES.value if m != "step" or cell in LAYERS):
-                result["rows"].append(competition.measure(mode, peak))
+            for row in measure(cell, shape, torch, result["matmul_flops_per_second"]):
+                result["rows"].append(row)
                 elapsed = time.perf_counter() - started
-                print(f"{elapsed:5.0f} s: {peer_report.line(result['rows'][-1])}", flush=True)
-            if _OUT.value:
-                write(pathlib.Path(_OUT.value), result)
+                print(f"{elapsed:5.0f} s: {peer_report.line(row)}", flush=True)
+            write(result)
+        draw(result["rows"])  # takes a while
     print(peer_report.summary(result["rows"]))
+
+
+def measure(cell: str, shape: Shape, torch: Any, peak: float) -> Iterator[dict[str, Any]]:
+    """A row for each mode; a loop in torch is about whole sequences."""
+    competition = Competition(cell, shape, torch)
+    for mode in _MODES.value:
+        if mode != "step" or cell in LAYERS:
+            yield competition.measure(mode, peak)
 
 
 def version(package: str) -> str:
@@ -238,11 +242,18 @@ def version(package: str) -> str:
         return "none"
 
 
-def write(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """The JSON file, the tables and the picture."""
-    timing.save(path, result)
-    path.with_suffix(".md").write_text(peer_report.markdown(result, timing.machine()))
-    peer_report.draw(result["rows"], path.with_suffix(".png"))
+def write(result: dict[str, Any]) -> None:
+    """The JSON file and the tables, where they are asked for."""
+    if _OUT.value:
+        path = pathlib.Path(_OUT.value)
+        timing.save(path, result)
+        path.with_suffix(".md").write_text(peer_report.markdown(result, timing.machine()))
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """The picture, where it is asked for."""
+    if _OUT.value:
+        peer_report.draw(rows, pathlib.Path(_OUT.value).with_suffix(".png"))
 
 
 if __name__ == "__main__":
