@@ -204,7 +204,7 @@ def draw(rows: Sequence[Row], path: str | os.PathLike) -> None:
         handles |= _draw_panel(panel, group)
         panel.set_title(f"{cell}, {_MODES[mode]}")
     figure.supylabel("times as fast as the fastest other jax library (o), as torch (△)")
-    columns = min(len(handles), 6)
+    columns = max(1, min(len(handles), 6))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
     figure.savefig(path, dpi=110)
 
