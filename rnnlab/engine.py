@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.sharding import PartitionSpec, reshard
 
 from rnnlab.core import checks
 from rnnlab.core.cell import Cell
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, PyTree
+from rnnlab.core.varying import varying_alike
 from rnnlab.strategies.base import Inputs, Marks, Strategy
 from rnnlab.strategies.scan import Scan
 
@@ -83,12 +83,12 @@ def _unroll(params, xs, carry, mask, reset, *, cell: Cell, strategy: Strategy, r
     length, batch = checks.sequence_shape(cell, xs)
     checks.check_flags("mask", mask, length, batch)
     checks.check_flags("reset", reset, length, batch)
-    initial = _varying_alike(cell.initial_carry(params, batch), (params, xs, carry, mask, reset))
+    initial = varying_alike(cell.initial_carry(params, batch), (params, xs, carry, mask, reset))
     initial = _sharded_alike(initial, xs, len(batch))
     if carry is None:
         carry = initial
     checks.check_carry(cell, carry, initial)
-    carry = _varying_alike(carry, initial)
+    carry = varying_alike(carry, initial)
     x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
     y = checks.check_step(cell, params, x, carry)
     checks.check_projection(cell, params, xs, batch)
@@ -96,24 +96,6 @@ def _unroll(params, xs, carry, mask, reset, *, cell: Cell, strategy: Strategy, r
         return carry, jax.tree.map(lambda a: jnp.zeros((0, *a.shape), a.dtype), y)
     inputs = Inputs(params, carry, initial, zero_unless(mask, xs), Marks(mask, reset))
     return strategy.run(cell, inputs, reverse)
-
-
-def _varying_alike(tree: PyTree, others: PyTree) -> PyTree:
-    """`tree`, varying over every mesh axis that `others` vary over, as a loop under shard_map asks.
-
-    Outside `jax.shard_map` nothing varies and nothing is done.
-    """
-    axes = frozenset().union(*map(_varying_axes, jax.tree.leaves(others)))
-
-    def vary(leaf):
-        missing = tuple(axes - _varying_axes(leaf))
-        return lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(vary, tree)
-
-
-def _varying_axes(leaf: Array) -> frozenset[str]:
-    return jax.typeof(leaf).manual_axis_type.varying
 
 
 def _sharded_alike(tree: PyTree, xs: PyTree, batch_ndim: int) -> PyTree:

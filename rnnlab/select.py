@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+
 from rnnlab.core.cell import AffineCell, Cell, GatedCell
 from rnnlab.strategies.associative import Associative
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.deferred import Deferred
+from rnnlab.strategies.fused import Fused
 from rnnlab.strategies.scan import Scan
 
 
@@ -25,6 +28,13 @@ RULES: tuple[Rule, ...] = (
             isinstance(cell, AffineCell) and platform != "cpu" and length >= 64
         ),
         Associative(),
+    ),
+    Rule(
+        "a cell of the CPU kernel, where that is built and the batch stays on one device",
+        lambda cell, length, batch, platform: (
+            platform == "cpu" and jax.device_count() == 1 and Fused().refusal(cell) is None
+        ),
+        Fused(),
     ),
     Rule(
         "a gated cell: weight gradients after the reverse loop",
@@ -47,7 +57,7 @@ def select_strategy(cell: Cell, length: int, batch: int, platform: str) -> Strat
     Example:
         >>> import rnnlab
         >>> from rnnlab.select import select_strategy
-        >>> select_strategy(rnnlab.cells.LSTM(128), length=100, batch=16, platform="cpu")
+        >>> select_strategy(rnnlab.cells.MGU(128), length=100, batch=16, platform="cpu")
         Deferred(unroll=1)
     """
     return next(rule.strategy for rule in RULES if rule.applies(cell, length, batch, platform))

@@ -5,6 +5,7 @@ import pathlib
 import jax
 import pytest
 
+from rnnlab.kernels import build
 from tests.everyday import thin_out
 from tests.reliability.table import counted as counted
 from tests.reliability.table import mark_promises, write_table
@@ -33,6 +34,12 @@ def few_programs():
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+def pytest_configure(config):
+    """Builds the CPU kernel, once for all workers; without a compiler its tests are skipped."""
+    if not hasattr(config, "workerinput") and build.compiler():
+        build.build()
 
 
 @pytest.hookimpl(tryfirst=True)  # before what is not asked for is left out

@@ -10,6 +10,7 @@ so a library made of other ones is never loaded. rnnlab works without it.
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -20,7 +21,6 @@ import sys
 import tempfile
 
 import jax
-import jaxlib
 
 from rnnlab.cache import user_cache
 
@@ -39,7 +39,7 @@ def compiler() -> str | None:
 def library_path() -> pathlib.Path:
     """Where the library of these sources for this processor lies, once it is built."""
     digest = hashlib.sha256()
-    for part in (jaxlib.__version__, *FLAGS, _processor()):
+    for part in (importlib.metadata.version("jaxlib"), *FLAGS, _processor()):
         digest.update(part.encode() + b"\0")
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")

@@ -1,15 +1,15 @@
 """The two loops of the CPU kernel as functions of arrays, for any batch and under `jax.vmap`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import ManualAxisType
 
 from rnnlab.core.types import Array, PyTree
+from rnnlab.core.varying import varying_alike
 from rnnlab.kernels.listed import Listed, State, Weights
 
 
@@ -51,15 +51,15 @@ def forward(
         saved_shape = (length, batch, cell.saved_arrays, features) if save else (0,)
         arguments = [xs, *weights, *rows.start, *rows.initial]
         arguments = [_array(a, xs.dtype) for a in arguments] + [_array(a, bool) for a in flags]
-        shapes = [_like(arguments, s, xs.dtype) for s in (carries, cs_shape, saved_shape)]
-        hs, cs, saved = jax.ffi.ffi_call("rnnlab_forward", shapes)(
-            *arguments, cell=cell.name, reverse=reverse, save=save
-        )
+        shapes = (carries, cs_shape, saved_shape)
+        options = {"cell": cell.name, "reverse": reverse, "save": save}
+        hs, cs, saved = _native("rnnlab_forward", arguments, shapes, **options)
         end = 0 if reverse else -1
         last = State(hs[end], (cs[end] if save else cs) if has_c else None)
         return last, (hs, cs if save and has_c else None, saved if save else None)
 
-    last, (hs, cs, saved) = _fold_mapped_axes(call)(weights, rows, (xs, mask, reset))
+    arguments = _all_varying((weights, rows, (xs, mask, reset)))
+    last, (hs, cs, saved) = _fold_mapped_axes(call)(*arguments)
     return Forward(hs, last, cs, saved)
 
 
@@ -103,16 +103,15 @@ def backward(
         arguments += [_array(a, bool) for a in (mask, reset)]
         whole, row = wanted.h.shape, wanted.h.shape[1:]
         shapes = [s for shape in (whole, row, row) for s in (shape, shape if has_c else (0,))]
-        results = jax.ffi.ffi_call(
-            "rnnlab_backward", [_like(arguments, s, states.dtype) for s in shapes]
-        )(*arguments, cell=cell.name, reverse=reverse)
+        options = {"cell": cell.name, "reverse": reverse}
+        results = _native("rnnlab_backward", arguments, shapes, **options)
         total, start, initial = (
             State(h, c if has_c else None) for h, c in zip(results[::2], results[1::2], strict=True)
         )
         return (start, initial), total
 
-    steps = (carries, saved, wanted, mask, reset)
-    (start, initial), total = _fold_mapped_axes(call)(recurrent_kernel, rows, steps)
+    arguments = _all_varying((recurrent_kernel, rows, (carries, saved, wanted, mask, reset)))
+    (start, initial), total = _fold_mapped_axes(call)(*arguments)
     return total, start, initial
 
 
@@ -136,11 +135,16 @@ def _array(a: Array | None, dtype: Any) -> Array:
     return jnp.zeros((0,), dtype) if a is None else a.astype(dtype)
 
 
-def _like(arguments: list[Array], shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-    """The type of a result, varying over every mesh axis that an argument varies over."""
-    axes = [jax.typeof(a).manual_axis_type for a in arguments]
-    varying = frozenset().union(*(a.varying for a in axes))
-    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=ManualAxisType(varying=varying))
+def _all_varying(arguments: PyTree) -> PyTree:
+    """Under `jax.shard_map`, `arguments` as types that custom_vmap does not have to change."""
+    return varying_alike(arguments, arguments)
+
+
+def _native(target: str, arguments: list[Array], shapes: Sequence[Any], **attributes: Any) -> Any:
+    """The results of one call of the library, of the dtype of the first argument."""
+    types = [jax.ShapeDtypeStruct(shape, arguments[0].dtype) for shape in shapes]
+    results = jax.ffi.ffi_call(target, types)(*arguments, **attributes)
+    return varying_alike(results, arguments)
 
 
 def _fold_mapped_axes(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,15 +169,16 @@ def _fold_mapped_axes(call: Callable[..., Any]) -> Callable[..., Any]:
             shared = everywhere(shared, shared_mapped)
             results = lax.map(lambda one: _fold_mapped_axes(call)(*one), (shared, rows, steps))
             return results, jax.tree.map(lambda _: True, results)
-        rows = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), rows)
+        batch = jax.tree.leaves(rows)[0].shape[1]
+        rows = jax.tree.map(lambda a: a.reshape(size * a.shape[1], *a.shape[2:]), rows)
         steps = jax.tree.map(
-            lambda a: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1, *a.shape[3:]), steps
+            lambda a: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], size * a.shape[2], *a.shape[3:]),
+            steps,
         )
         rows, steps = _fold_mapped_axes(call)(shared, rows, steps)
-        rows = jax.tree.map(lambda a: a.reshape(size, -1, *a.shape[1:]), rows)
-        steps = jax.tree.map(
-            lambda a: jnp.moveaxis(a.reshape(a.shape[0], size, -1, *a.shape[2:]), 1, 0), steps
-        )
+        rows = unflattened(rows, 0, (size, batch))
+        steps = unflattened(steps, 1, (size, batch))
+        steps = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), steps)
         return (rows, steps), jax.tree.map(lambda _: True, (rows, steps))
 
     return folded

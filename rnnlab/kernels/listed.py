@@ -114,7 +114,7 @@ class _ElmanTanh(Listed):
     saved_arrays = 0
 
     def saved(self, params, z, u):
-        return jnp.zeros((*z.shape[:-1], 0, z.shape[-1]), z.dtype)
+        return z[..., None, :][..., :0, :]
 
     def change(self, saved, before, after, dparams, dz, du):
         return State((1 - after.h * after.h) * (dz + du))

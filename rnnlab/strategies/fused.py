@@ -98,8 +98,8 @@ class _KernelLoop(Loop):
         entry, problem = self.entry, system.problem
         # A carry that only waits at a masked step may be a NaN.
         after = sound(problem.marks.mask, system.run.carries, problem.initial)
-        states = map(entry.state, (system.before, after))
-        return entry.carry(entry.change(system.run.saved, *states, dparams, dzs, dus))
+        before, after = entry.state(system.before), entry.state(after)
+        return entry.carry(entry.change(system.run.saved, before, after, dparams, dzs, dus))
 
     def transposed_solution(self, system: System, g: Unknowns) -> Unknowns:
         entry, problem, run = self.entry, system.problem, system.run

@@ -28,6 +28,7 @@ from jax import lax
 from rnnlab.core.cell import GatedCell
 from rnnlab.core.ops import kernel_product, zero_unless
 from rnnlab.core.types import Array, PyTree
+from rnnlab.core.varying import varying_alike
 from rnnlab.strategies.base import Inputs, Marks, hold, readout, restart, sound
 
 
@@ -145,6 +146,8 @@ def _run_jvp(loop: Loop, primals, tangents):
     before = _shifted(loop, marks, Unknowns(problem.carry, initial, run.carries))
     before = sound(marks.mask, before, initial)
     kernel, dkernel = jax.jvp(cell.recurrent_kernel, (params,), (change.params,))
+    # Under jax.shard_map the solver makes all that it reads vary, before its loops see it.
+    kernel = varying_alike(kernel, before)
     us = loop.products(problem, before, run, kernel)
     system = System(problem, kernel, before, us, run)
 

@@ -10,7 +10,8 @@ import pytest
 import rnnlab
 from rnnlab import testing
 from rnnlab.cells import CELLS, GRU, LSTM, DeltaNet, Elman, MinGRU
-from rnnlab.strategies import STRATEGIES, Deferred, Scan, Unrolled
+from rnnlab.strategies import STRATEGIES, Deferred, Fused, Scan, Unrolled
+from tests.native import needs_kernel
 
 
 def traced_projections(monkeypatch, cell_type):
@@ -52,7 +53,11 @@ def test_equal_cells_give_one_trace_under_jit_of_ones_own(name):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("strategy", [s() for s in STRATEGIES.values()], ids=repr)
+@pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(s(), marks=needs_kernel if s is Fused else ()) for s in STRATEGIES.values()],
+    ids=repr,
+)
 def test_a_second_call_compiles_nothing(strategy):
     cell = next(c for c in (GRU(4), MinGRU(4), DeltaNet(4)) if strategy.refusal(c) is None)
     case = testing.marked_example(cell)

@@ -23,6 +23,7 @@ from rnnlab.strategies import (
     Auto,
     Chunkwise,
     Deferred,
+    Fused,
     Remat,
     Scan,
     Unrolled,
@@ -45,7 +46,7 @@ OPTIONS_AND_WRAPPERS = [
 ]
 NAMES = [*CELLS, *OPTIONS_AND_WRAPPERS]
 # Remat, Chunkwise: 7 = 3 + 3 + 1
-CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative(), Chunkwise(3)]
+CONTRACT = [Unrolled(), Scan(), Remat(), Deferred(), Associative(), Chunkwise(3), Fused()]
 MASKS = ("random", "lengths", "all", "none")
 RESETS = ("random", "first", "all", "random")  # beside the mask of the same place
 SHAPES = ((7, (3,)), (1, ()), (6, (2, 2)))  # T and batch: an odd T, T = 1, an even T

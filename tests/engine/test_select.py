@@ -13,7 +13,7 @@ from rnnlab.strategies import Associative, Auto, Deferred, Scan
 @pytest.mark.parametrize(
     "cell, length, platform, expected",
     [
-        (LSTM(4), 8, "cpu", Deferred()),
+        (LSTM(4, peephole=True), 8, "cpu", Deferred()),
         (GRU(4), 512, "gpu", Deferred()),
         (MinGRU(4), 64, "gpu", Associative()),
         (LRU(4), 64, "tpu", Associative()),

@@ -26,13 +26,17 @@ from rnnlab.cells import (
     IndRNN,
     MinGRU,
 )
-from rnnlab.strategies import Associative, Chunkwise, Deferred, Remat, Scan
+from rnnlab.strategies import Associative, Chunkwise, Deferred, Fused, Remat, Scan
+from tests.native import needs_kernel
 
 LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
 PAIRS = [
     (Elman(3), Deferred()),
     (LSTM_WITH_ALL, Deferred()),
     (GRU(3), Deferred()),
+    (LSTM(3), Fused()),
+    (GRU(3), Fused()),
+    (Elman(3), Fused()),
     (SLSTM(4, heads=2), Deferred()),  # a block-diagonal kernel
     (IndRNN(3), Deferred()),  # a diagonal kernel
     (GRU(3), Remat(chunk=2)),
@@ -45,7 +49,9 @@ PAIRS = [
     (RWKV7(2), Chunkwise(3)),
 ]
 each_pair = pytest.mark.parametrize(
-    "cell, strategy", PAIRS, ids=[f"{type(s).__name__}-{type(c).__name__}" for c, s in PAIRS]
+    "cell, strategy",
+    [pytest.param(c, s, marks=needs_kernel if isinstance(s, Fused) else ()) for c, s in PAIRS],
+    ids=[f"{type(s).__name__}-{type(c).__name__}" for c, s in PAIRS],
 )
 
 

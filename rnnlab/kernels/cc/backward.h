@@ -34,11 +34,7 @@ class Backward {
   }
 
   void run(int rank, int size) {
-    const Range packs = part(transposed_.count(), rank, size);
-    const int64_t depth = transposed_.depth();
-    for (int64_t p = packs.begin; p < packs.end; ++p) {
-      transposed_.pack(p, [&](int64_t k, int64_t j) { return a_.recurrent_kernel[j * depth + k]; });
-    }
+    transposed_.pack_transposed(part(transposed_.count(), rank, size), a_.recurrent_kernel);
     const Range rows = split_.rows(rank), panels = split_.panels(rank);
     const Range units = {panels.begin * Matrix::kUnits,
                          std::min(panels.end * Matrix::kUnits, a_.sizes.features)};

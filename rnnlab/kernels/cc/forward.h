@@ -35,11 +35,8 @@ class Forward {
   void run(int rank, int size) {
     const Range packs = part(input_.count(), rank, size), panels = split_.panels(rank);
     const Range rows = split_.rows(rank);
-    const int64_t columns = kGates * a_.sizes.features;
-    for (int64_t p = packs.begin; p < packs.end; ++p) {
-      input_.pack(p, [&](int64_t k, int64_t j) { return a_.kernel[k * columns + j]; });
-      recurrent_.pack(p, [&](int64_t k, int64_t j) { return a_.recurrent_kernel[k * columns + j]; });
-    }
+    input_.pack(packs, a_.kernel);
+    recurrent_.pack(packs, a_.recurrent_kernel);
     barrier_->wait();
 
     const int64_t step_bytes = (rows.end - rows.begin) * z_row(panels) * sizeof(T);

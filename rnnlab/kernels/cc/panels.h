@@ -1,6 +1,8 @@
 // Matrix products by tiles: up to kTileRows rows times one panel of a matrix.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <memory>
 #include <type_traits>
@@ -10,13 +12,22 @@
 
 namespace rnnlab {
 
-// Memory for `count` numbers, aligned to a vector and not zeroed.
+// Memory for `count` numbers, not zeroed. Much of it comes in huge pages, where the system has them:
+// it is fresh at every call, and small pages would cost more than filling them.
 template <class T>
 class Scratch {
  public:
   Scratch() = default;
-  explicit Scratch(int64_t count)
-      : data_(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 63) / 64 * 64 + 64))) {}
+  explicit Scratch(int64_t count) {
+    constexpr size_t kLine = 64, kHugePage = 2 << 20;
+    const size_t bytes = count * sizeof(T) + kLine;
+    const size_t alignment = bytes < kHugePage ? kLine : kHugePage;
+    const size_t whole = (bytes + alignment - 1) / alignment * alignment;
+    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, whole)));
+#if defined(MADV_HUGEPAGE)
+    if (alignment == kHugePage) madvise(data_.get(), whole, MADV_HUGEPAGE);
+#endif
+  }
   T* data() const { return data_.get(); }
   T* operator+(int64_t offset) const { return data_.get() + offset; }
 
@@ -42,17 +53,45 @@ class Panels {
   int64_t depth() const { return depth_; }
   const T* panel(int64_t p) const { return data_ + p * depth_ * kVectors * kLanes<T>; }
 
-  // entry(k, column) of the matrix; columns of units that are not there are zero.
-  template <class Entry>
-  void pack(int64_t p, Entry entry) {
-    T* to = data_ + p * depth_ * kVectors * kLanes<T>;
-    for (int64_t k = 0; k < depth_; ++k) {
-      for (int64_t block = 0; block < Blocks; ++block) {
-        for (int64_t gate = 0; gate < Gates; ++gate) {
+  // From a matrix [depth, Gates * features], row by row; columns of units that are not there are
+  // zero.
+  void pack(Range panels, const T* matrix) {
+    constexpr int64_t kRowsTogether = 16;  // few enough for the page table's cache
+    for (int64_t begin = 0; begin < depth_; begin += kRowsTogether) {
+      const int64_t end = std::min(begin + kRowsTogether, depth_);
+      for (int64_t p = panels.begin; p < panels.end; ++p) {
+        for (int64_t k = begin; k < end; ++k) {
+          const T* row = matrix + k * Gates * features_;
+          T* to = data_ + (p * depth_ + k) * kVectors * kLanes<T>;
+          for (int64_t block = 0; block < Blocks; ++block) {
+            const int64_t unit = p * kUnits + block * kLanes<T>;
+            for (int64_t gate = 0; gate < Gates; ++gate, to += kLanes<T>) {
+              store(to, load(row + gate * features_ + unit, features_ - unit));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // The same from the transposed matrix [features, depth], where there is one gate. Squares are
+  // turned over in a small buffer, since columns of a wide matrix share few lines of the cache.
+  void pack_transposed(Range panels, const T* matrix) {
+    static_assert(Gates == 1);
+    T square[kLanes<T>][kLanes<T>];
+    for (int64_t p = panels.begin; p < panels.end; ++p) {
+      for (int64_t begin = 0; begin < depth_; begin += kLanes<T>) {
+        const int64_t count = std::min<int64_t>(kLanes<T>, depth_ - begin);
+        for (int64_t block = 0; block < Blocks; ++block) {
           const int64_t unit = p * kUnits + block * kLanes<T>;
-          const int64_t valid = std::min<int64_t>(kLanes<T>, features_ - unit);
           for (int64_t i = 0; i < kLanes<T>; ++i) {
-            *to++ = i < valid ? entry(k, gate * features_ + unit + i) : T(0);
+            const bool there = unit + i < features_;
+            store(square[i], there ? load(matrix + (unit + i) * depth_ + begin, count)
+                                   : Vector<T>{});
+          }
+          for (int64_t k = 0; k < count; ++k) {
+            T* to = data_ + ((p * depth_ + begin + k) * kVectors + block) * kLanes<T>;
+            for (int64_t i = 0; i < kLanes<T>; ++i) to[i] = square[i][k];
           }
         }
       }

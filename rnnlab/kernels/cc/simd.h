@@ -50,7 +50,7 @@ inline void store(T* to, Vector<T> v) {
   std::memcpy(to, &v, sizeof(v));
 }
 
-// The first `count` lanes; the others are zero, or left as they are in memory.
+// The first `count` lanes, none if it is negative; the others are zero, or stay in memory.
 template <class T>
 inline Vector<T> load(const T* from, int64_t count) {
   if (count >= kLanes<T>) return load(from);
