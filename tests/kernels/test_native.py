@@ -1,0 +1,201 @@
+"""The compiled CPU kernel: how it is built and refused, folded under vmap, shared by threads."""
+
+import concurrent.futures
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnlab
+from rnnlab import testing
+from rnnlab.cells import GRU, LSTM, Elman, MinGRU
+from rnnlab.kernels import build
+from rnnlab.strategies import Fused, Scan
+from tests.engine.test_compile import jaxprs, matmuls
+from tests.native import needs_kernel
+
+LISTED = [LSTM(5), GRU(5), Elman(5), Elman(5, activation="relu")]
+each_cell = pytest.mark.parametrize("cell", LISTED, ids=str)
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """As on a machine where nothing has been built."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build.load.cache_clear()
+    yield tmp_path
+    build.load.cache_clear()
+
+
+def gradients(cell, case, strategy):
+    def loss(params, xs):
+        return jnp.sum(jnp.sin(rnnlab.unroll(cell, params, xs, strategy=strategy)[1]))
+
+    return jax.jit(jax.grad(loss, (0, 1)))(case.params, case.xs)
+
+
+def calls(function, *args):
+    """The names of the library's calls in a program."""
+    closed = jax.make_jaxpr(function)(*args)
+    found = [e for e, _ in jaxprs(closed.jaxpr) if e.primitive.name == "ffi_call"]
+    return sorted(e.params["target_name"] for e in found)
+
+
+def test_refused_where_it_is_not_built(empty_cache):
+    cell = LSTM(4)
+    case = testing.example(cell)
+    with pytest.raises(ValueError, match=r"not built for this machine.*rnnlab\.kernels\.build"):
+        rnnlab.unroll(cell, case.params, case.xs, strategy=Fused())
+
+
+def test_auto_does_without_where_it_is_not_built(empty_cache):
+    chosen = rnnlab.select.select_strategy(LSTM(4), 10, 2, "cpu")
+    assert chosen == rnnlab.strategies.Deferred()
+
+
+@pytest.mark.parametrize(
+    "cell, reason",
+    [
+        (MinGRU(4), "lists LSTM, GRU and Elman, not MinGRU"),
+        (LSTM(4, peephole=True), r"no other options"),
+        (Elman(4, activation="sigmoid"), r"activation='relu'.* no other options"),
+    ],
+    ids=str,
+)
+def test_refuses_other_cells_and_options_by_name(cell, reason):
+    case = testing.example(cell)
+    with pytest.raises(ValueError, match=reason):
+        rnnlab.unroll(cell, case.params, case.xs, strategy=Fused())
+
+
+def test_no_compiler_and_a_failing_one_are_said(empty_cache, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="expected a C\\+\\+ compiler"):
+        build.build()
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(RuntimeError, match="false failed with exit code 1"):
+        build.build()
+    assert not list(empty_cache.rglob("*.so"))
+
+
+def test_a_library_that_does_not_load_is_said(empty_cache):
+    path = build.library_path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a library")
+    assert "does not load" in Fused().refusal(LSTM(4))
+
+
+def test_other_sources_or_processors_have_another_library(monkeypatch):
+    here = build.library_path()
+    monkeypatch.setattr(build, "_processor", lambda: "another one")
+    assert build.library_path() != here
+
+
+@needs_kernel
+@each_cell
+def test_vmap_is_one_call_with_a_larger_batch(cell):
+    case = testing.example(cell)
+
+    def run(xs):
+        return rnnlab.unroll(cell, case.params, xs, strategy=Fused())[1]
+
+    def loss(params, x):
+        return jnp.sum(rnnlab.unroll(cell, params, x, strategy=Fused())[1])
+
+    def total(params, xs):
+        return jnp.sum(jax.vmap(loss, in_axes=(None, 1))(params, xs))
+
+    assert calls(jax.vmap(run, in_axes=1), case.xs) == ["rnnlab_forward"]
+    both = ["rnnlab_backward", "rnnlab_forward"]
+    assert calls(jax.grad(total, (0, 1)), case.params, case.xs) == both
+    assert matmuls(run, case.xs, inside="loop") == 0
+
+
+@needs_kernel
+def test_vmap_over_the_weights():
+    cell = GRU(4)
+    xs = testing.example(cell).xs
+    params = jax.vmap(lambda key: cell.init(key, 3))(jax.random.split(jax.random.key(0), 3))
+
+    def run(strategy):
+        return jax.vmap(lambda p: rnnlab.unroll(cell, p, xs, strategy=strategy))(params)
+
+    assert testing.largest_difference(run(Fused()), run(Scan())) < 1e-6
+
+
+@needs_kernel
+@pytest.mark.parametrize("cell", [LSTM(130), GRU(130), Elman(130)], ids=str)
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_sizes_that_fill_no_vector_tile_or_panel(cell, batch):
+    """Units beyond whole vectors, rows beyond whole tiles; threads share rows or units."""
+    case = testing.example(cell, 70, length=9, batch=(batch,))
+    expected, got = (testing.outcome(cell, case, s) for s in (Scan(), Fused()))
+    assert testing.largest_difference(got[:2], expected[:2]) < 2e-5
+    pairs = zip(jax.tree.leaves(got.grads), jax.tree.leaves(expected.grads), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(np.max(np.abs(b))))
+
+
+@needs_kernel
+@pytest.mark.parametrize("features", [64, 300])
+def test_a_row_does_not_depend_on_the_batch_around_it(features):
+    """Bit for bit: however rows are put into tiles and tiles handed to threads."""
+    cell = LSTM(features)
+    case = testing.example(cell, 64, length=5, batch=(50,))
+    run = jax.jit(lambda xs: rnnlab.unroll(cell, case.params, xs, strategy=Fused())[1])
+    whole = run(case.xs)
+    for rows in (slice(0, 1), slice(3, 10), slice(20, 50)):
+        assert testing.largest_difference(run(case.xs[:, rows]), whole[:, rows]) == 0
+
+
+@needs_kernel
+@pytest.mark.slow
+def test_callers_that_want_the_same_threads_all_end():
+    """More calls at once than the pool has threads: none may wait for one that cannot come."""
+    cell = LSTM(200)
+    case = testing.example(cell, 200, length=20, batch=(4,))
+    expected = gradients(cell, case, Fused())
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(gradients, cell, case, Fused()) for _ in range(24)]
+        for future in futures:
+            assert testing.largest_difference(future.result(timeout=120), expected) == 0
+
+
+@needs_kernel
+@each_cell
+def test_a_diverged_row_stays_alone(cell):
+    """A NaN in one row reaches no other row and, where the row is masked, no gradient."""
+    case = testing.example(cell, length=6, batch=(4,))
+    xs = case.xs.at[0, 1].set(jnp.nan)
+    ys = rnnlab.unroll(cell, case.params, xs, strategy=Fused())[1]
+    assert jnp.isnan(ys[:, 1]).any() and jnp.isfinite(ys[:, [0, 2, 3]]).all()
+    carry = jax.tree.map(lambda c: c.at[1].set(jnp.nan), case.carry)
+    mask = jnp.ones((6, 4), bool).at[:, 1].set(False)
+
+    def loss(params, xs):
+        return jnp.sum(rnnlab.unroll(cell, params, xs, carry, mask=mask, strategy=Fused())[1])
+
+    for leaf in jax.tree.leaves(jax.grad(loss, (0, 1))(case.params, case.xs)):
+        assert jnp.isfinite(leaf).all()
+
+
+@needs_kernel
+@each_cell
+def test_bfloat16_is_computed_in_float32(cell):
+    case = testing.example(cell, length=6, dtype=jnp.bfloat16)
+    carry, ys = rnnlab.unroll(cell, case.params, case.xs, strategy=Fused())
+    wide = jax.tree.map(lambda a: a.astype(jnp.float32), (case.params, case.xs))
+    expected = rnnlab.unroll(cell, *wide, strategy=Scan())
+    assert ys.dtype == jnp.bfloat16
+    assert testing.largest_difference(carry, expected[0]) < 1e-5
+    assert testing.largest_difference(ys, expected[1].astype(jnp.bfloat16)) < 1e-2
+
+
+@needs_kernel
+@each_cell
+def test_an_empty_batch(cell):
+    case = testing.example(cell, batch=(0,))
+    got = testing.outcome(cell, case, Fused())
+    assert got.ys.shape == (7, 0, 5)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(got.grads[0]))
