@@ -68,7 +68,7 @@ def judgement(verdicts: Sequence[Verdict]) -> str:
         of_cell = [v for v in verdicts if name in (v.cell, "all")]
         shares = [share_within(of_cell, backward) for backward in PASSES]
         shown = ["-" if math.isnan(share) else f"{share:.0%}" for share in shares]
-        lines.append([name, sum(v.backward for v in of_cell), *shown])
+        lines.append([name, str(sum(v.backward for v in of_cell)), *shown])
     parts = [
         "## Auto: the share of the grid where it is within 10 % of the fastest strategy",
         markdown.table(lines),
