@@ -13,7 +13,7 @@ def table(lines: Sequence[Sequence[Any]]) -> str:
       lines: the header first.
     """
     lines = [[str(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * (width - 1) + ":" for width in widths])
     padded = ([f"{c:>{w}}" for c, w in zip(line, widths, strict=True)] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)

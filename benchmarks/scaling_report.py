@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,9 @@ def draw(rows: Sequence[Row], base: Mapping[str, int], path: str | os.PathLike) 
     figure.savefig(path, dpi=120)
 
 
-def _draw_lines(panel: Any, line: Sequence[Row], axis: str, value: Any) -> None:
+def _draw_lines(panel: Any, line: Sequence[Row], axis: str, value: Callable[[Row], float]) -> None:
+    from matplotlib.ticker import LogLocator  # an optional extra, and slow to import
+
     for name in dict.fromkeys(row["strategy"] for row in line):
         points = [(row[axis], value(row)) for row in line if row["strategy"] == name]
         colour, marker = STYLES.get(name, ("#888888", "."))
@@ -117,6 +119,9 @@ def _draw_lines(panel: Any, line: Sequence[Row], axis: str, value: Any) -> None:
     sizes = sorted({row[axis] for row in line})[:: 2 if axis == "length" else 1]
     panel.set_xticks(sizes, map(str, sizes), minor=False)
     panel.set_xticks([], minor=True)
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter("")
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
 
