@@ -24,8 +24,8 @@ def test_the_same_model_is_trained_here_in_flax_and_in_torch(tmp_path):
     for row in written["rows"]:
         assert row["tokens_per_second"] == pytest.approx(10 / row["seconds"])
         assert row["speed_over"][row["arm"]] == [1, 1, 1]
-        first, second = row["losses"]
-        assert first != second, "nothing was trained"
+        first, again = row["losses"]
+        assert again < first, "nothing was trained"
     report = path.with_suffix(".md").read_text()
     assert "2 layers of LSTM, V 7, E 3, H 4, B 2, T 5" in report and "rnnlab deferred" in report
 
