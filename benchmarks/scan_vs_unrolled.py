@@ -11,19 +11,18 @@ the first length whose compilation takes longer than `--max_compile_seconds`.
 """
 
 import dataclasses
-import functools
 import multiprocessing
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-import rnnlab
 from benchmarks import strategy_report, timing
+from benchmarks.layers import Case, measure_programs
 from rnnlab.cells import CELLS
 from rnnlab.strategies import Associative, Deferred, Remat, Scan, Strategy, Unrolled
 
@@ -55,47 +54,6 @@ flags.register_validator(
 flags.register_validator(
     _LENGTHS, lambda lengths: all(t.isdigit() and int(t) > 0 for t in lengths), "expected T >= 1"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What one table entry is about, but for the strategy."""
-
-    cell: str
-    features: int
-    batch: int
-    length: int
-    backward: bool
-
-    def arguments(self) -> tuple[Any, Any, Any]:
-        """Parameters, inputs, and weights of the outputs in the loss whose gradient is taken."""
-        keys = jax.random.split(jax.random.key(0), 3)
-        shape = (self.length, self.batch, self.features)
-        params = CELLS[self.cell](self.features).init(keys[0], self.features)
-        return params, jax.random.normal(keys[1], shape), jax.random.normal(keys[2], shape)
-
-    def function(self, strategy: Strategy) -> Callable[..., Any]:
-        """What is compiled: a function of `arguments`."""
-        cell = CELLS[self.cell](self.features)
-
-        def forward(params, xs, weights):
-            return rnnlab.unroll(cell, params, xs, strategy=strategy)
-
-        def loss(params, xs, weights):
-            return jnp.vdot(weights, forward(params, xs, weights)[1])
-
-        return jax.grad(loss, (0, 1)) if self.backward else forward
-
-    def matmul_flops(self) -> int:
-        """Floating-point operations of its matmuls: every matrix of parameters, at every step."""
-        params = jax.eval_shape(self.arguments)[0]
-        weights = sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
-        return 2 * weights * self.length * self.batch * (3 if self.backward else 1)
-
-    def strategies(self) -> dict[str, Strategy]:
-        """Those that can run the cell, by name."""
-        cell = CELLS[self.cell](self.features)
-        return {name: s for name, s in STRATEGIES.items() if s.refusal(cell) is None}
 
 
 def reference(case: Case, arguments: Any) -> Any:
@@ -163,7 +121,7 @@ class Patience:
 def compile_strategies(case: Case, arguments: Any, patience: Patience) -> dict[str, timing.Program]:
     """A program for each strategy that can run the case; `Unrolled` only if it is not too slow."""
     programs = {}
-    for name, strategy in case.strategies().items():
+    for name, strategy in case.able(STRATEGIES).items():
         unrolled = isinstance(strategy, Unrolled)
         if unrolled and not patience.allows(case, strategy):
             continue
@@ -178,26 +136,12 @@ def measure(case: Case, patience: Patience) -> Iterator[dict[str, Any]]:
     arguments = case.arguments()
     expected = reference(case, arguments)
     programs = compile_strategies(case, arguments, patience)
-    arms = {name: functools.partial(p.call, *arguments) for name, p in programs.items()}
-    deviations = {n: timing.largest_deviation(arm(), expected) for n, arm in arms.items()}
-    for name, deviation in deviations.items():
-        timing.require_parity(f"{name} of {case}", deviation, TOLERANCE)
-    times = timing.measure(arms, _BLOCKS.value, _BLOCK_SECONDS.value)
-    for name in case.strategies():
-        row: dict[str, Any] = dataclasses.asdict(case)
-        row |= {"strategy": name, "matmul_flops": case.matmul_flops()}
-        if name not in programs:
-            yield row | {"compile_seconds_over": patience.limit}
-            continue
-        yield row | {
-            "trace_seconds": programs[name].trace_seconds,
-            "compile_seconds": programs[name].compile_seconds,
-            "temporary_bytes": programs[name].temporary_bytes,
-            "run_seconds": times[name].median,
-            "run_seconds_range": (min(times[name].blocks), max(times[name].blocks)),
-            "scan_over": times["Scan"].ratio_to(times[name]),
-            "deviation": deviations[name],
-        }
+    rows = measure_programs(
+        case, programs, arguments, expected, TOLERANCE, _BLOCKS.value, _BLOCK_SECONDS.value
+    )
+    unfinished = dataclasses.asdict(case) | {"compile_seconds_over": patience.limit}
+    for name in case.able(STRATEGIES):
+        yield rows.get(name, unfinished | {"strategy": name})
 
 
 def main(argv: list[str]) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from benchmarks import markdown
 from rnnlab.cells import CELLS
 from rnnlab.plot import new_figure
 
@@ -18,6 +19,8 @@ STYLES = {  # colours that the colour-blind can tell apart (Okabe and Ito), and 
     "Remat": ("#E69F00", "v"),
     "Deferred": ("#D55E00", "^"),
     "Associative": ("#009E73", "P"),
+    "Chunkwise": ("#F0E442", "*"),
+    "Fused": ("#882255", "p"),
 }
 
 
@@ -34,32 +37,32 @@ def tables(rows: Sequence[Row], peak: float) -> str:
     lengths = sorted({row["length"] for row in rows})
 
     def share(row: Row) -> str:
-        return f"{_run(row)} ({row['matmul_flops'] / peak / row['run_seconds']:.0%})"
+        return f"{run_time(row)} ({row['matmul_flops'] / peak / row['run_seconds']:.0%})"
 
     parts = [
-        f"## {_cell_name(first)}, H = {first['features']}, B = {first['batch']}",
-        _table(f"Run time, us per step: {both}", rows, _run, f"{over} to compile"),
+        f"## {cell_name(first)}, H = {first['features']}, B = {first['batch']}",
+        table(f"Run time, us per step: {both}", rows, run_time, f"{over} to compile"),
     ]
     if len(lengths) > 1:
         title = "us per further step from T = {} to {} (share that matmuls at peak would take)"
         title = f"{title.format(*lengths[-2:])}: {both}"
-        parts.append(_table(title, _further_steps(rows, *lengths[-2:]), share, "-"))
+        parts.append(table(title, _further_steps(rows, *lengths[-2:]), share, "-"))
     for backward, name in enumerate(both.split(" / ")):
         title = f"How many times as fast as Scan, {name}: median of blocks (least .. most)"
-        parts.append(_table(title, [r for r in others if r["backward"] == backward], _speedup, "-"))
+        parts.append(table(title, [r for r in others if r["backward"] == backward], _speedup, "-"))
     parts += [
-        _table(f"Compile time, s: {both}", rows, lambda r: f"{r['compile_seconds']:.2f}", over),
-        _table(f"Trace time, s: {both}", rows, lambda r: f"{r['trace_seconds']:.3f}", "-"),
-        _table(f"Peak temporary memory, MiB: {both}", rows, _mebibytes, "-"),
+        table(f"Compile time, s: {both}", rows, lambda r: f"{r['compile_seconds']:.2f}", over),
+        table(f"Trace time, s: {both}", rows, lambda r: f"{r['trace_seconds']:.3f}", "-"),
+        table(f"Peak temporary memory, MiB: {both}", rows, mebibytes, "-"),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _cell_name(row: Row) -> str:
+def cell_name(row: Row) -> str:
     return type(CELLS[row["cell"]](1)).__name__
 
 
-def _run(row: Row) -> str:
+def run_time(row: Row) -> str:
     microseconds = 1e6 * row["run_seconds"] / row["length"]
     return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
 
@@ -68,7 +71,7 @@ def _speedup(row: Row) -> str:
     return "{:.2f} ({:.2f} .. {:.2f})".format(*row["scan_over"])
 
 
-def _mebibytes(row: Row) -> str:
+def mebibytes(row: Row) -> str:
     return f"{row['temporary_bytes'] / 2**20:.2f}"
 
 
@@ -85,20 +88,32 @@ def _further_steps(rows: Sequence[Row], short: int, long: int) -> list[Row]:
     return further
 
 
-def _table(title: str, rows: Sequence[Row], show: Callable[[Row], str], missing: str) -> str:
+def table(
+    title: str,
+    rows: Sequence[Row],
+    show: Callable[[Row], str],
+    missing: str,
+    keys: Sequence[str] = ("length",),
+) -> str:
+    """A Markdown table with strategies across.
+
+    Args:
+      title: stands above it.
+      rows: of one cell, those of a pass in the order in which passes are shown.
+      show: what is written for a row that was measured.
+      missing: what is written for any other.
+      keys: what tells the lines of the table apart.
+    """
     names = list(dict.fromkeys(row["strategy"] for row in rows))
-    lines = [["length", *names]]
-    for length in dict.fromkeys(row["length"] for row in rows):
-        line = [str(length)]
+    lines = [[*keys, *names]]
+    for point in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        line = [str(value) for value in point]
         for name in names:
-            passes = [r for r in rows if (r["length"], r["strategy"]) == (length, name)]
+            passes = [r for r in rows if (*(r[k] for k in keys), r["strategy"]) == (*point, name)]
             shown = [show(row) if "run_seconds" in row else missing for row in passes]
-            line.append(missing if set(shown) == {missing} else " / ".join(shown))
+            line.append(missing if set(shown) <= {missing} else " / ".join(shown))
         lines.append(line)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * (width - 1) + ":" for width in widths])
-    padded = ([f"{c:>{w}}" for c, w in zip(line, widths, strict=True)] for line in lines)
-    return f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    return f"{title}\n\n{markdown.table(lines)}"
 
 
 def draw(rows: Sequence[Row], path: str | os.PathLike) -> None:
@@ -109,7 +124,7 @@ def draw(rows: Sequence[Row], path: str | os.PathLike) -> None:
     axes = figure.subplots(2, len(cells), sharex=True, sharey="row", squeeze=False)
     for column, cell in zip(axes.T, cells, strict=True):
         of_cell = [row for row in rows if row["cell"] == cell]
-        column[0].set_title(_cell_name(of_cell[0]))
+        column[0].set_title(cell_name(of_cell[0]))
         _draw_cell(column[0], column[1], of_cell)
     axes[0, 0].set_ylabel("run time, µs per step")
     axes[1, 0].set_ylabel("compile time, s")

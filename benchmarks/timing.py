@@ -112,7 +112,8 @@ def largest_deviation(tree: Any, reference: Any) -> float:
     """
     worst = 0.0
     for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(reference), strict=True):
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        wide = np.complex128 if np.iscomplexobj(b) else np.float64
+        a, b = np.asarray(a, wide), np.asarray(b, wide)
         if a.shape != b.shape:
             return float("inf")
         deviation = np.max(np.abs(a - b), initial=0) / (np.max(np.abs(b), initial=0) + 1e-12)
@@ -152,6 +153,19 @@ def _threads() -> int:
 
 
 def save(path: pathlib.Path, result: Mapping[str, Any]) -> None:
-    """Writes a result as JSON, with the machine it was measured on."""
+    """Writes a result as JSON, with the machine it was measured on; a line for every row.
+
+    What was written before stands until all of the new text is there.
+    """
+
+    def text(value: Any) -> str:
+        if not isinstance(value, list):
+            return json.dumps(value)
+        return "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in value) + "\n ]"
+
+    entries = {"machine": machine(), **result}.items()
+    lines = ",\n".join(f" {json.dumps(name)}: {text(value)}" for name, value in entries)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    whole = path.with_suffix(".tmp")
+    whole.write_text(f"{{\n{lines}\n}}\n")
+    whole.replace(path)
