@@ -67,8 +67,8 @@ class Job(NamedTuple):
 def jobs() -> list[Job]:
     """The contract, the most important case, the flags at that case, and all other cases."""
     entries = [tiny(entry) if _TINY.value else entry for entry in plan()]
-    chosen = [entries[int(i)] for i in _CASES.value] if _CASES.value else entries
-    layers = [Job(e.rows(), functools.partial(measure_entry, e)) for e in chosen]
+    chosen = [int(number) for number in _CASES.value] or range(len(entries))
+    layers = [Job(entries[i].rows(i), functools.partial(measure_entry, entries[i])) for i in chosen]
     trials = [Job(trial_rows(entries[0].case, each), try_flags) for each in _TRIALS.value]
     return [Job(contract_rows(_CELLS.value), check_contract), *layers[:1], *trials, *layers[1:]]
 

@@ -95,10 +95,11 @@ class Entry(NamedTuple):
     case: Case
     arms: tuple[str, ...]
 
-    def rows(self) -> list[Row]:
-        """One for each arm, with nothing measured yet."""
-        about = {"case": dataclasses.asdict(self.case) | {"shape": self.case.shape._asdict()}}
-        return [{"section": "layers", **about, "arm": arm, **not_yet(*PASSES)} for arm in self.arms]
+    def rows(self, number: int = 0) -> list[Row]:
+        """One for each arm, with nothing measured yet; `number` is the place in the plan."""
+        about: Row = {"case": dataclasses.asdict(self.case) | {"shape": self.case.shape._asdict()}}
+        about |= {"section": "layers", "number": number}
+        return [{**about, "arm": arm, **not_yet(*PASSES)} for arm in self.arms]
 
 
 def not_yet(*keys: str) -> Row:

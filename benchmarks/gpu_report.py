@@ -74,9 +74,9 @@ def layer_tables(rows: Sequence[Row]) -> list[str]:
     """A table for each case that was begun, and the others in one list."""
     lines: list[str] = [READING, ""]
     unmeasured: list[str] = []
-    cases = list(dict.fromkeys(_title(row) for row in rows))
-    for title in cases:
-        chosen = [row for row in rows if _title(row) == title]
+    for number in dict.fromkeys(row["number"] for row in rows):
+        chosen = [row for row in rows if row["number"] == number]
+        title = f"Case {number}: {_title(chosen[0])}"
         if any(measured(row[key]) or "error" in row[key] for row in chosen for key in PASSES):
             lines += [f"### {title}", "", *_layer_table(chosen), ""]
         else:

@@ -56,6 +56,8 @@ def torch_arm(torch: Any, dtype: str, case: Case, data: Data, backward: bool) ->
         "device": "cuda" if gpu else "cpu",
         "dtype": getattr(torch, STORED.get(dtype, dtype)),
     }
+    if not gpu:
+        torch.set_num_threads(1)  # more would wait for one another, and for those of jax
     net = _layer(torch, case, data, options).train(backward)
     xs, weights = (torch.tensor(a, **options) for a in data[1:])
     wanted = [xs.requires_grad_(backward), *net.parameters()]
