@@ -13,6 +13,7 @@ OVER_MANY_CELLS = (
     "tests/engine/test_chunkwise.py",
     "tests/engine/test_compile.py",
     "tests/engine/test_edges.py",
+    "tests/engine/test_export.py",
     "tests/engine/test_transforms.py",
     "tests/interop/",
     "tests/models/",
