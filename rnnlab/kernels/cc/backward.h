@@ -1,146 +1,247 @@
-// The reverse loop of a whole sequence: what each carry is worth to all that comes after it.
+// The gradient of a whole sequence: the reverse loop, and in blocks of its steps, while they are
+// in cache, the products that give the gradients of inputs and weights.
 #pragma once
 
 #include "gates.h"
 #include "layout.h"
+#include "outer.h"
 
 namespace rnnlab {
 
 template <class T>
 struct BackwardArrays {
   Sizes sizes;
-  const T *recurrent_kernel, *saved, *states;  // states: c where the cell has it, else h
-  Starts<T> state;
-  const T *g_h, *g_c;              // [T, B, H], what is wanted of each carry directly
-  T *total_h, *total_c;            // [T, B, H], with what comes back from later steps
-  T *first_h, *first_c;            // [B, H], of the carry that the sequence starts from
-  T *initial_h, *initial_c;        // [B, H], of the one that resets restart from
+  const T *xs, *kernel, *recurrent_kernel, *saved, *hs, *cs;
+  Starts<T> h, c;
+  const T *wanted_hs, *wanted_h, *wanted_c;  // cotangents: of all h, and of the last h and c
+  T *dxs;                                    // null where it is not wanted
+  T *dkernel, *dbias, *drecurrent_kernel, *drecurrent_bias;
+  T *first_h, *first_c;                      // of the carry that the sequence starts from
+  T *initial_h, *initial_c;                  // of the one that resets restart from
 };
 
 template <class T, class Cell>
 class Backward {
   static constexpr int kGates = Cell::kGates;
   using Matrix = Panels<T, 1, kTileVectors>;
+  static constexpr int64_t kUnits = Matrix::kUnits;
+  using Gradient = OuterProducts<T, kGates>;
 
  public:
-  explicit Backward(const BackwardArrays<T>& arrays)
-      : a_(arrays), transposed_(kGates * a_.sizes.features, a_.sizes.features) {}
+  Backward(const BackwardArrays<T>& arrays, int wanted)
+      : a_(arrays),
+        columns_(kGates * a_.sizes.features),
+        recurrent_(columns_, a_.sizes.features),
+        input_(a_.dxs ? columns_ : 0, a_.dxs ? a_.sizes.inputs : 0),
+        split_(a_.sizes, kGates * sizeof(T), recurrent_.count(), wanted) {}
 
   void prepare(int size) {
-    split_ = Split(a_.sizes, kGates * sizeof(T), transposed_.count(), size);
     barrier_ = std::make_unique<Barrier>(size);
-    // Two, so that a thread may go on to the next step while another still reads this one.
-    for (auto& du : du_) du = Scratch<T>(a_.sizes.batch * transposed_.depth());
+    block_ = std::clamp<int64_t>(kBlockRows / std::max<int64_t>(a_.sizes.batch, 1), 1,
+                                 a_.sizes.length);
+    du_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
+    if (Cell::kSeparate) dz_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
+    for (int p = 0; p < split_.parts(size); ++p) {
+      const Range rows = split_.rows(p), panels = split_.panels(p, size);
+      const int64_t height = block_ * (rows.end - rows.begin);
+      const bool own = p == 0 || !split_.by_rows();  // the first one's is the sum of all
+      inputs_.emplace_back(a_.sizes.inputs, a_.sizes.features, height, panels,
+                           own ? a_.dkernel : nullptr, own ? a_.dbias : nullptr);
+      carries_.emplace_back(a_.sizes.features, a_.sizes.features, height, panels,
+                            own ? a_.drecurrent_kernel : nullptr, nullptr);
+    }
   }
 
   void run(int rank, int size) {
-    transposed_.pack_transposed(part(transposed_.count(), rank, size), a_.recurrent_kernel);
-    const Range rows = split_.rows(rank), panels = split_.panels(rank);
-    const Range units = {panels.begin * Matrix::kUnits,
-                         std::min(panels.end * Matrix::kUnits, a_.sizes.features)};
-    clear(rows, units);
+    recurrent_.pack_transposed(part(recurrent_.count(), rank, size), a_.recurrent_kernel);
+    if (a_.dxs) input_.pack_transposed(part(input_.count(), rank, size), a_.kernel);
     barrier_->wait();
-    for (int64_t index = a_.sizes.length - 1; index >= 0; --index) {
-      T* du = du_[index % 2].data();
-      gates(index, rows, units, du);
-      if (!split_.by_rows()) barrier_->wait();
-      products(rows, panels, du);
-      if (a_.sizes.reset) restarts(a_.sizes.time(index), rows, units);
-    }
+    for (int p = rank; p < split_.parts(size); p += size) sequence(p, size);
+    barrier_->wait();
+    sum(rank, size);
   }
 
  private:
-  // first_h and first_c hold what flows back from step to step.
-  void clear(Range rows, Range units) {
-    for (T* a : {a_.first_h, a_.first_c, a_.initial_h, a_.initial_c}) {
-      if (!a) continue;
-      for (int64_t b = rows.begin; b < rows.end; ++b) {
-        std::fill(a + b * a_.sizes.features + units.begin, a + b * a_.sizes.features + units.end,
-                  T(0));
+  static constexpr int64_t kBlockRows = 192;  // enough to be worth reading the gradients again
+
+  void sequence(int p, int size) {
+    const Range rows = split_.rows(p), panels = split_.panels(p, size);
+    const Range units = {panels.begin * kUnits, std::min(panels.end * kUnits, a_.sizes.features)};
+    const Range inputs = split_.by_rows() ? Range{0, input_.count()} : part(input_.count(), p, size);
+    start(rows, units);
+    RowStarts<T> starts(a_.sizes.batch);
+    for (int64_t end = a_.sizes.length; end > 0; end -= std::min(end, block_)) {
+      const int64_t begin = end - std::min(end, block_);
+      for (int64_t index = end - 1; index >= begin; --index) {
+        gates(p, index, begin, rows, units, starts);
+        if (!split_.by_rows()) barrier_->wait();  // the products read all of du
+        through_carry(rows, panels, row(du_, index - begin, 0));
+        if (a_.sizes.reset) restarts(a_.sizes.time(index), rows, units);
       }
+      weights(p, (end - begin) * (rows.end - rows.begin));
+      if (a_.dxs) through_inputs(begin, end, rows, inputs);
+      if (!split_.by_rows()) barrier_->wait();  // the next block overwrites du
     }
   }
 
-  void gates(int64_t index, Range rows, Range units, T* du) {
+  T* row(const Scratch<T>& rows, int64_t step, int64_t b) const {
+    return rows + (step * a_.sizes.batch + b) * columns_;
+  }
+
+  // first_h and first_c hold what flows back from step to step.
+  void start(Range rows, Range units) {
+    auto set = [&](T* to, const T* from) {
+      if (!to) return;
+      for (int64_t b = rows.begin; b < rows.end; ++b) {
+        for (int64_t i = b * a_.sizes.features + units.begin;
+             i < b * a_.sizes.features + units.end; ++i) {
+          to[i] = from ? from[i] : T(0);
+        }
+      }
+    };
+    set(a_.first_h, a_.wanted_h);
+    set(a_.first_c, a_.wanted_c);
+    set(a_.initial_h, nullptr);
+    set(a_.initial_c, nullptr);
+  }
+
+  void gates(int p, int64_t index, int64_t begin, Range rows, Range units,
+             RowStarts<T>& starts) {
     const Sizes& sizes = a_.sizes;
-    const int64_t t = sizes.time(index), features = sizes.features;
-    const T* last = index ? a_.states + sizes.time(index - 1) * sizes.carry() : nullptr;
+    const int64_t t = sizes.time(index);
+    const int64_t last = index ? sizes.time(index - 1) * sizes.carry() : 0;
+    starts.set(sizes, t, rows, a_.h, index ? a_.hs + last : nullptr, a_.c,
+               index && Cell::kHasCell ? a_.cs + last : nullptr);
     for (int64_t b = rows.begin; b < rows.end; ++b) {
-      const T* start = (sizes.resets(t, b) ? a_.state.initial : last ? last : a_.state.first) +
-                       b * features;
-      const int64_t row = t * sizes.batch + b;
+      const int64_t place = (index - begin) * (rows.end - rows.begin) + b - rows.begin;
+      T* du_row = row(du_, index - begin, b);
+      T* dz_row = Cell::kSeparate ? row(dz_, index - begin, b) : nullptr;
+      carries_[p].set_row(place, starts.h[b]);
+      inputs_[p].set_row(place, a_.xs + (t * sizes.batch + b) * sizes.inputs);
       for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
         const int64_t valid = std::min<int64_t>(kLanes<T>, units.end - unit);
-        const int64_t at = row * features + unit, here = b * features + unit;
-        State<T> d{load(a_.g_h + at, valid) + load(a_.first_h + here, valid)};
-        store(a_.total_h + at, d.h, valid);
-        if (Cell::kHasCell) {
-          d.c = load(a_.g_c + at, valid) + load(a_.first_c + here, valid);
-          store(a_.total_c + at, d.c, valid);
-        }
-        Vector<T> change[kGates] = {};
-        if (!sizes.masked(t, b)) d = gate(at, row, unit, valid, start, d, change);
+        Vector<T> du[kGates] = {}, dz[kGates] = {};
+        gate(t, b, unit, valid, starts, du, dz);
         for (int g = 0; g < kGates; ++g) {
-          store(du + b * kGates * features + g * features + unit, change[g], valid);
+          const Vector<T> input = Cell::kSeparate ? dz[g] : du[g];
+          store(du_row + g * sizes.features + unit, du[g], valid);
+          if (Cell::kSeparate) store(dz_row + g * sizes.features + unit, input, valid);
+          inputs_[p].set_columns(place, g, unit, input);
+          if (Cell::kSeparate) carries_[p].set_columns(place, g, unit, du[g]);
         }
-        store(a_.first_h + here, d.h, valid);
-        if (Cell::kHasCell) store(a_.first_c + here, d.c, valid);
       }
     }
   }
 
-  State<T> gate(int64_t at, int64_t row, int64_t unit, int64_t valid, const T* start,
-                const State<T>& d, Vector<T>* change) {
-    const Vector<T> old = load(start + unit, valid), now = load(a_.states + at, valid);
-    const State<T> from = Cell::kHasCell ? State<T>{Vector<T>{}, old} : State<T>{old};
-    const State<T> to = Cell::kHasCell ? State<T>{Vector<T>{}, now} : State<T>{now};
+  // The gates of one vector of units of one row; a masked row hands on what it was given.
+  void gate(int64_t t, int64_t b, int64_t unit, int64_t valid, const RowStarts<T>& starts,
+            Vector<T>* du, Vector<T>* dz) {
+    const int64_t here = b * a_.sizes.features + unit;
+    const int64_t row = t * a_.sizes.batch + b, at = row * a_.sizes.features + unit;
+    if (a_.sizes.masked(t, b)) return;
+    State<T> d{load(a_.first_h + here, valid) + load(a_.wanted_hs + at, valid)};
+    State<T> from{load(starts.h[b] + unit, valid)}, to{load(a_.hs + at, valid)};
+    if (Cell::kHasCell) {
+      d.c = load(a_.first_c + here, valid);
+      from.c = load(starts.c[b] + unit, valid);
+      to.c = load(a_.cs + at, valid);
+    }
     Vector<T> saved[Cell::kSaved + 1];
     for (int s = 0; s < Cell::kSaved; ++s) {
       saved[s] = load(a_.saved + (row * Cell::kSaved + s) * a_.sizes.features + unit, valid);
     }
-    return Cell::template backward<T>(from, to, saved, d, change);
+    d = Cell::template backward<T>(from, to, saved, d, du, dz);
+    store(a_.first_h + here, d.h, valid);
+    if (Cell::kHasCell) store(a_.first_c + here, d.c, valid);
   }
 
   // What goes through u back to h.
-  void products(Range rows, Range panels, const T* du) {
+  void through_carry(Range rows, Range panels, const T* du) {
+    const int64_t features = a_.sizes.features;
+    for_products(recurrent_, rows, panels, du, [&](int64_t b, int64_t unit, auto sum, int64_t n) {
+      T* to = a_.first_h + b * features + unit;
+      store(to, load(to, n) + sum, n);
+    });
+  }
+
+  // What goes through z back to the inputs.
+  void through_inputs(int64_t begin, int64_t end, Range rows, Range panels) {
+    const Scratch<T>& dz = Cell::kSeparate ? dz_ : du_;
+    for (int64_t index = begin; index < end; ++index) {
+      T* to = a_.dxs + a_.sizes.time(index) * a_.sizes.batch * a_.sizes.inputs;
+      for_products(input_, rows, panels, row(dz, index - begin, 0),
+                   [&](int64_t b, int64_t unit, auto sum, int64_t n) {
+                     store(to + b * a_.sizes.inputs + unit, sum, n);
+                   });
+    }
+  }
+
+  // use(row, unit, sums, how many of them) for each vector of rows of `from` times a matrix.
+  template <class Use>
+  void for_products(const Matrix& matrix, Range rows, Range panels, const T* from, Use use) {
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       for_tiles(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
-        const T* from[kRows];
-        for (int r = 0; r < kRows; ++r) from[r] = du + (first + r) * transposed_.depth();
+        const T* row[kRows];
+        for (int r = 0; r < kRows; ++r) row[r] = from + (first + r) * matrix.depth();
         Vector<T> sums[kRows][kTileVectors] = {};
-        multiply<T, kRows, kTileVectors>(from, transposed_.panel(p), transposed_.depth(), sums);
+        multiply<T, kRows, kTileVectors>(row, matrix.panel(p), matrix.depth(), sums);
         for (int r = 0; r < kRows; ++r) {
           for (int v = 0; v < kTileVectors; ++v) {
-            const int64_t unit = p * Matrix::kUnits + v * kLanes<T>;
-            const int64_t valid = std::min<int64_t>(kLanes<T>, a_.sizes.features - unit);
-            if (valid <= 0) break;
-            T* to = a_.first_h + (first + r) * a_.sizes.features + unit;
-            store(to, load(to, valid) + sums[r][v], valid);
+            const int64_t unit = p * kUnits + v * kLanes<T>;
+            const int64_t valid = std::min<int64_t>(kLanes<T>, matrix.features() - unit);
+            if (valid > 0) use(first + r, unit, sums[r][v], valid);
           }
         }
       });
     }
   }
 
+  void weights(int p, int64_t height) {
+    inputs_[p].add(height, inputs_[p]);
+    inputs_[p].add_to_bias(height);
+    carries_[p].add(height, Cell::kSeparate ? carries_[p] : inputs_[p]);
+    if (a_.drecurrent_bias) carries_[p].add_to_bias(height);
+  }
+
+  // Parts of the rows each have a sum of their own, of all weights.
+  void sum(int rank, int size) {
+    const int parts = split_.parts(size);
+    for (int p = 1; p < parts && split_.by_rows(); ++p) {
+      inputs_[0].add_part(inputs_[p], rank, size);
+      carries_[0].add_part(carries_[p], rank, size);
+    }
+    if (!a_.drecurrent_bias) return;
+    barrier_->wait();
+    for (int p = rank; p < (split_.by_rows() ? 1 : parts); p += size) {
+      const Range panels = split_.panels(p, size);
+      const int64_t end = std::min(panels.end * kUnits, a_.sizes.features);
+      const T* last = carries_[p].bias(kGates - 1);  // no other gate has one
+      std::copy(last + panels.begin * kUnits, last + end, a_.drecurrent_bias + panels.begin * kUnits);
+    }
+  }
+
   // A step that started anew hands its part to the initial carry, and nothing to the step before.
   void restarts(int64_t t, Range rows, Range units) {
+    auto restart = [&](T* initial, T* first, int64_t b) {
+      for (int64_t i = b * a_.sizes.features + units.begin;
+           i < b * a_.sizes.features + units.end; ++i) {
+        initial[i] += first[i];
+        first[i] = 0;
+      }
+    };
     for (int64_t b = rows.begin; b < rows.end; ++b) {
       if (!a_.sizes.resets(t, b)) continue;
-      for (int64_t i = b * a_.sizes.features + units.begin; i < b * a_.sizes.features + units.end;
-           ++i) {
-        a_.initial_h[i] += a_.first_h[i];
-        a_.first_h[i] = 0;
-        if (!Cell::kHasCell) continue;
-        a_.initial_c[i] += a_.first_c[i];
-        a_.first_c[i] = 0;
-      }
+      restart(a_.initial_h, a_.first_h, b);
+      if (Cell::kHasCell) restart(a_.initial_c, a_.first_c, b);
     }
   }
 
   BackwardArrays<T> a_;
-  Matrix transposed_;
-  Scratch<T> du_[2];
+  int64_t columns_, block_ = 1;
+  Matrix recurrent_, input_;
+  Scratch<T> du_, dz_;  // of a block of steps, [step][B, K]
+  std::vector<Gradient> inputs_, carries_;  // of each part
   Split split_;
   std::unique_ptr<Barrier> barrier_;
 };

@@ -22,23 +22,31 @@ class Forward {
   static constexpr int kVectors = Matrix::kVectors;
 
  public:
-  explicit Forward(const ForwardArrays<T>& arrays)
+  Forward(const ForwardArrays<T>& arrays, int wanted)
       : a_(arrays),
         input_(a_.sizes.inputs, a_.sizes.features),
-        recurrent_(a_.sizes.features, a_.sizes.features) {}
+        recurrent_(a_.sizes.features, a_.sizes.features),
+        split_(a_.sizes, kGates * sizeof(T), input_.count(), wanted) {}
 
-  void prepare(int size) {
-    split_ = Split(a_.sizes, kGates * sizeof(T), input_.count(), size);
-    barrier_ = std::make_unique<Barrier>(size);
-  }
+  void prepare(int size) { barrier_ = std::make_unique<Barrier>(size); }
 
   void run(int rank, int size) {
-    const Range packs = part(input_.count(), rank, size), panels = split_.panels(rank);
-    const Range rows = split_.rows(rank);
+    const Range packs = part(input_.count(), rank, size);
     input_.pack(packs, a_.kernel);
     recurrent_.pack(packs, a_.recurrent_kernel);
     barrier_->wait();
+    for (int p = rank; p < split_.parts(size); p += size) {
+      sequence(split_.rows(p), split_.panels(p, size));
+    }
+  }
 
+ private:
+  // z of a row: the vectors of one panel after another, whole ones also where units end.
+  static int64_t z_row(Range panels) {
+    return (panels.end - panels.begin) * kVectors * kLanes<T>;
+  }
+
+  void sequence(Range rows, Range panels) {
     const int64_t step_bytes = (rows.end - rows.begin) * z_row(panels) * sizeof(T);
     const int64_t block = std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(step_bytes, 1), 1,
                                               a_.sizes.length);
@@ -52,12 +60,6 @@ class Forward {
         if (!split_.by_rows()) barrier_->wait();  // the next step reads all of h
       }
     }
-  }
-
- private:
-  // z of a row: the vectors of one panel after another, whole ones also where units end.
-  static int64_t z_row(Range panels) {
-    return (panels.end - panels.begin) * kVectors * kLanes<T>;
   }
 
   void project(int64_t begin, int64_t steps, Range rows, Range panels, Scratch<T>& zs) {
@@ -111,8 +113,9 @@ class Forward {
     }
   }
 
-  // The gates of one vector of units of one row.
-  void update(int64_t t, int64_t b, int64_t unit, const T* z_memory, const Vector<T>* u,
+  // The gates of one vector of units of one row. One function for tiles of all heights: compiled
+  // into each of them, sums and products might be contracted in other orders.
+  __attribute__((noinline)) void update(int64_t t, int64_t b, int64_t unit, const T* z_memory, const Vector<T>* u,
               const RowStarts<T>& starts) {
     const Sizes& sizes = a_.sizes;
     const int64_t valid = std::min<int64_t>(kLanes<T>, sizes.features - unit);

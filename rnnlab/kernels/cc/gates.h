@@ -1,7 +1,8 @@
 // The gates of the cells that the kernel lists, forward and backward, for one vector of units.
 //
 // A cell has Gates columns a unit. `forward` takes z (what the input gives) and u (what the carry
-// gives) of each and keeps in `saved` what `backward` needs. Its state is h, and c if kHasCell.
+// gives) of each and keeps in `saved` what `backward` needs. Its state is h, and c if kHasCell. The
+// gradients of z and u are the same unless kSeparate.
 #pragma once
 
 #include "simd.h"
@@ -15,7 +16,7 @@ struct State {
 
 struct LSTM {
   static constexpr int kGates = 4, kSaved = 4;  // saved: i, f, g, o
-  static constexpr bool kHasCell = true;
+  static constexpr bool kHasCell = true, kSeparate = false;
 
   template <class T>
   static State<T> forward(const State<T>& from, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -31,7 +32,7 @@ struct LSTM {
   // From the change wanted of the new state: that of u, and what goes past u to the old state.
   template <class T>
   static State<T> backward(const State<T>& from, const State<T>& to, const Vector<T>* saved,
-                           const State<T>& d, Vector<T>* du) {
+                           const State<T>& d, Vector<T>* du, Vector<T>*) {
     const Vector<T> i = saved[0], f = saved[1], g = saved[2], o = saved[3], t = tanh(to.c);
     const Vector<T> dc = d.c + d.h * o * (1 - t * t);
     du[0] = dc * g * i * (1 - i);
@@ -44,7 +45,7 @@ struct LSTM {
 
 struct GRU {
   static constexpr int kGates = 3, kSaved = 4;  // saved: r, z, n, u of n with its bias
-  static constexpr bool kHasCell = false;
+  static constexpr bool kHasCell = false, kSeparate = true;
 
   template <class T>
   static State<T> forward(const State<T>& from, const Vector<T>* z, const Vector<T>* u,
@@ -58,11 +59,12 @@ struct GRU {
 
   template <class T>
   static State<T> backward(const State<T>& from, const State<T>&, const Vector<T>* saved,
-                           const State<T>& d, Vector<T>* du) {
+                           const State<T>& d, Vector<T>* du, Vector<T>* dz) {
     const Vector<T> r = saved[0], z = saved[1], n = saved[2];
     const Vector<T> dn = d.h * (1 - z) * (1 - n * n);
-    du[0] = dn * saved[3] * r * (1 - r);
-    du[1] = d.h * (from.h - n) * z * (1 - z);
+    dz[0] = du[0] = dn * saved[3] * r * (1 - r);
+    dz[1] = du[1] = d.h * (from.h - n) * z * (1 - z);
+    dz[2] = dn;
     du[2] = dn * r;
     return State<T>{d.h * z};
   }
@@ -70,7 +72,7 @@ struct GRU {
 
 struct ElmanTanh {
   static constexpr int kGates = 1, kSaved = 0;
-  static constexpr bool kHasCell = false;
+  static constexpr bool kHasCell = false, kSeparate = false;
 
   template <class T>
   static State<T> forward(const State<T>&, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -80,7 +82,7 @@ struct ElmanTanh {
 
   template <class T>
   static State<T> backward(const State<T>&, const State<T>& to, const Vector<T>*,
-                           const State<T>& d, Vector<T>* du) {
+                           const State<T>& d, Vector<T>* du, Vector<T>*) {
     du[0] = d.h * (1 - to.h * to.h);
     return State<T>{};
   }
@@ -88,7 +90,7 @@ struct ElmanTanh {
 
 struct ElmanRelu {
   static constexpr int kGates = 1, kSaved = 0;
-  static constexpr bool kHasCell = false;
+  static constexpr bool kHasCell = false, kSeparate = false;
 
   template <class T>
   static State<T> forward(const State<T>&, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -99,7 +101,7 @@ struct ElmanRelu {
 
   template <class T>
   static State<T> backward(const State<T>&, const State<T>& to, const Vector<T>*,
-                           const State<T>& d, Vector<T>* du) {
+                           const State<T>& d, Vector<T>* du, Vector<T>*) {
     du[0] = to.h > 0 ? d.h : Vector<T>{};
     return State<T>{};
   }

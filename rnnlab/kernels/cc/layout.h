@@ -20,26 +20,32 @@ struct Sizes {
   bool resets(int64_t t, int64_t b) const { return reset && reset[t * batch + b]; }
 };
 
-// Threads share rows, and then never wait for one another, or units, and then keep their part of
-// the recurrent kernel in their cache and meet at every step.
+// The work in parts. Parts are of the rows, and then never wait for one another, or of the units, and
+// then keep their share of the recurrent kernel in a core's cache and meet at every step.
+//
+// Sums over rows depend on how rows are cut, so there are as many such parts as threads are wanted,
+// however many come to work on them: results are the same, bit for bit.
 class Split {
  public:
-  Split() = default;
-  Split(const Sizes& sizes, int64_t bytes_a_weight, int64_t panels, int size)
-      : batch_(sizes.batch), panels_(panels), size_(size) {
+  Split(const Sizes& sizes, int64_t bytes_a_weight, int64_t panels, int wanted)
+      : batch_(sizes.batch), panels_(panels), wanted_(wanted) {
     const int64_t kernel_bytes = sizes.features * sizes.features * bytes_a_weight;
-    by_rows_ = size == 1 || (sizes.batch >= 4 * size && kernel_bytes <= kSharedKernelBytes);
+    by_rows_ =
+        wanted == 1 || (sizes.batch >= 4 * wanted && kernel_bytes <= kSharedKernelBytes);
   }
 
   bool by_rows() const { return by_rows_; }
-  Range rows(int rank) const { return by_rows_ ? part(batch_, rank, size_) : Range{0, batch_}; }
-  Range panels(int rank) const { return by_rows_ ? Range{0, panels_} : part(panels_, rank, size_); }
+  int parts(int size) const { return by_rows_ ? wanted_ : size; }
+  Range rows(int p) const { return by_rows_ ? part(batch_, p, wanted_) : Range{0, batch_}; }
+  Range panels(int p, int size) const {
+    return by_rows_ ? Range{0, panels_} : part(panels_, p, size);
+  }
 
  private:
   static constexpr int64_t kSharedKernelBytes = 512 << 10;
-  int64_t batch_ = 0, panels_ = 0;
-  int size_ = 1;
-  bool by_rows_ = true;
+  int64_t batch_, panels_;
+  int wanted_;
+  bool by_rows_;
 };
 
 // The carry that a sequence starts from and the one that a reset restarts from, both [B, H].

@@ -51,6 +51,7 @@ class Panels {
 
   int64_t count() const { return (features_ + kUnits - 1) / kUnits; }
   int64_t depth() const { return depth_; }
+  int64_t features() const { return features_; }
   const T* panel(int64_t p) const { return data_ + p * depth_ * kVectors * kLanes<T>; }
 
   // From a matrix [depth, Gates * features], row by row; columns of units that are not there are
@@ -74,24 +75,22 @@ class Panels {
     }
   }
 
-  // The same from the transposed matrix [features, depth], where there is one gate. Squares are
-  // turned over in a small buffer, since columns of a wide matrix share few lines of the cache.
+  // The same from the transposed matrix [features, depth], where there is one gate.
   void pack_transposed(Range panels, const T* matrix) {
     static_assert(Gates == 1);
-    T square[kLanes<T>][kLanes<T>];
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       for (int64_t begin = 0; begin < depth_; begin += kLanes<T>) {
         const int64_t count = std::min<int64_t>(kLanes<T>, depth_ - begin);
         for (int64_t block = 0; block < Blocks; ++block) {
           const int64_t unit = p * kUnits + block * kLanes<T>;
+          Vector<T> square[kLanes<T>];
           for (int64_t i = 0; i < kLanes<T>; ++i) {
             const bool there = unit + i < features_;
-            store(square[i], there ? load(matrix + (unit + i) * depth_ + begin, count)
-                                   : Vector<T>{});
+            square[i] = there ? load(matrix + (unit + i) * depth_ + begin, count) : Vector<T>{};
           }
+          transpose<T>(square);
           for (int64_t k = 0; k < count; ++k) {
-            T* to = data_ + ((p * depth_ + begin + k) * kVectors + block) * kLanes<T>;
-            for (int64_t i = 0; i < kLanes<T>; ++i) to[i] = square[i][k];
+            store(data_ + ((p * depth_ + begin + k) * kVectors + block) * kLanes<T>, square[k]);
           }
         }
       }

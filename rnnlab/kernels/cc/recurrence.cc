@@ -67,30 +67,39 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
     const int threads = threads_for(
         pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
     if (save) {
-      Forward<T, Cell, true> loop(arrays);
+      Forward<T, Cell, true> loop(arrays, threads);
       run_team(pool, threads, loop);
     } else {
-      Forward<T, Cell, false> loop(arrays);
+      Forward<T, Cell, false> loop(arrays, threads);
       run_team(pool, threads, loop);
     }
   });
 }
 
-ffi::Error backward(ffi::ThreadPool pool, Input recurrent_kernel, Input saved, Input states,
-                    Input first, Input initial, Input g_h, Input g_c, Input mask, Input reset,
-                    Output total_h, Output total_c, Output first_h, Output first_c,
-                    Output initial_h, Output initial_c, std::string_view cell, bool reverse) {
-  return dispatch(cell, states.element_type(), [&](auto gates, auto number) {
+ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input recurrent_kernel,
+                    Input saved, Input hs, Input cs, Input h, Input c, Input initial_h,
+                    Input initial_c, Input wanted_hs, Input wanted_h, Input wanted_c, Input mask,
+                    Input reset, Output dxs, Output dkernel, Output dbias,
+                    Output drecurrent_kernel, Output drecurrent_bias, Output first_h,
+                    Output first_c, Output dinitial_h, Output dinitial_c, std::string_view cell,
+                    bool reverse) {
+  return dispatch(cell, xs.element_type(), [&](auto gates, auto number) {
     using Cell = decltype(gates);
     using T = decltype(number);
-    const Sizes sizes = sizes_of(states, mask, reset, first.dimensions()[1], reverse);
-    Backward<T, Cell> loop({sizes, read<T>(recurrent_kernel), read<T>(saved), read<T>(states),
-                            {read<T>(first), read<T>(initial)},
-                            read<T>(g_h), read<T>(g_c),
-                            written<T>(total_h), written<T>(total_c),
+    const Sizes sizes = sizes_of(xs, mask, reset, h.dimensions()[1], reverse);
+    const int threads = threads_for(
+        pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
+    Backward<T, Cell> loop({sizes,
+                            read<T>(xs), read<T>(kernel), read<T>(recurrent_kernel),
+                            read<T>(saved), read<T>(hs), read<T>(cs),
+                            {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
+                            read<T>(wanted_hs), read<T>(wanted_h), read<T>(wanted_c),
+                            written<T>(dxs), written<T>(dkernel), written<T>(dbias),
+                            written<T>(drecurrent_kernel), written<T>(drecurrent_bias),
                             written<T>(first_h), written<T>(first_c),
-                            written<T>(initial_h), written<T>(initial_c)});
-    run_team(pool, threads_for(pool, sizes, Cell::kGates * sizes.features * sizes.features), loop);
+                            written<T>(dinitial_h), written<T>(dinitial_c)},
+                           threads);
+    run_team(pool, threads, loop);
   });
 }
 
@@ -110,9 +119,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     ffi::Ffi::Bind()
         .Ctx<ffi::ThreadPool>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
-        .Arg<Input>().Arg<Input>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
+        .Arg<Input>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
-        .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+        .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
+        .Ret<ffi::AnyBuffer>()
         .Attr<std::string_view>("cell").Attr<bool>("reverse"));
 
 }  // namespace rnnlab

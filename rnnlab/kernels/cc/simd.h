@@ -65,6 +65,26 @@ inline void store(T* to, Vector<T> v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = v[i];
 }
 
+// Rows for columns: at each distance, exchanges the quarters off the diagonal.
+template <class T>
+inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
+#pragma GCC unroll 8
+  for (int distance = 1; distance < kLanes<T>; distance *= 2) {
+    typename VectorOf<T>::ints upper{}, lower{};
+    for (int i = 0; i < kLanes<T>; ++i) {
+      upper[i] = i & distance ? kLanes<T> + i - distance : i;
+      lower[i] = i & distance ? kLanes<T> + i : i + distance;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<T>; ++i) {
+      if (i & distance) continue;
+      const Vector<T> a = rows[i], b = rows[i + distance];
+      rows[i] = __builtin_shuffle(a, b, upper);
+      rows[i + distance] = __builtin_shuffle(a, b, lower);
+    }
+  }
+}
+
 // e^x - 1 = scale (e^r - 1) + (scale - 1) with x = n log 2 + r and scale = 2^n: exact near 0.
 inline Vector<float> expm1(Vector<float> x) {
   x = x > 88.0f ? fill(88.0f) : x;  // a NaN stays one
