@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(wildcard constraints/py$(subst .,,$(PYTHON_VERSION)).txt)
 INSTALL = $(BIN)/python -m pip install -q $(addprefix -c ,$(CONSTRAINTS))
 
-.PHONY: help demo test test-quick test-all reliability lint bench constraints clean
+.PHONY: help demo test test-quick test-all reliability lint native bench constraints clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -46,6 +46,9 @@ lint: $(VENV)/.installed-test ## ruff, import order of the layers, types
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+native: $(VENV)/.installed-demo ## compile the CPU kernel (needs a C++ compiler); optional
+	$(BIN)/python -m rnnlab.kernels.build
 
 bench: $(VENV)/.installed-demo ## when to scan, when to unroll
 	$(BIN)/python -m benchmarks.scan_vs_unrolled $(BENCH_FLAGS)

@@ -107,8 +107,9 @@ def _saving(recurrence: Recurrence, primals: Primals, marks: PyTree):
 
 @_saving.defjvp
 def _saving_jvp(recurrence: Recurrence, primals, tangents):
-    last, ys, kept = _saving(recurrence, *primals)
-    residuals, changes = _all_varying((Residuals(*primals, kept), tangents[0]))
+    (primals, marks), (changes, _) = primals, tangents
+    last, ys, kept = _saving(recurrence, primals, marks)
+    residuals, changes = _all_varying((Residuals(primals, marks, kept), changes))
     leaves, tree = jax.tree.flatten((residuals, changes))
     leaves = tangent.bind(*leaves, recurrence=recurrence, tree=tree)
     dlast, dys = jax.tree.unflatten(jax.tree.structure((last, ys)), leaves)

@@ -13,6 +13,7 @@ from rnnlab.core.checks import check_size
 from rnnlab.core.ops import kernel_product, separate_pass, wide_dtype, zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.strategies.base import Inputs, Marks, Strategy, hold, readout, restart, sound
+from rnnlab.strategies.chunks import cached_steps, run_chunks
 from rnnlab.strategies.scan import scan_projected
 
 
@@ -65,9 +66,14 @@ class Deferred(Strategy[GatedCell]):
                     f" point, got {leaf.dtype} in carry{jax.tree_util.keystr(path)}. Use Scan(), or"
                     f" keep a count in floating point."
                 )
-        inputs = inputs._replace(xs=cell.project(inputs.params, inputs.xs))
-        inputs = inputs._replace(carry=_batched_alike(inputs.carry, inputs))
-        return _outputs(_Loop(cell, self.unroll, reverse), inputs)
+
+        def run(inputs):
+            inputs = inputs._replace(xs=cell.project(inputs.params, inputs.xs))
+            inputs = inputs._replace(carry=_batched_alike(inputs.carry, inputs))
+            return _outputs(_Loop(cell, self.unroll, reverse), inputs)
+
+        chunk = cached_steps(cell, inputs)
+        return run_chunks(run, inputs, chunk, reverse) if chunk else run(inputs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ import dataclasses
 import math
 
 import jax
-from jax import lax
 
 from rnnlab.core.cell import Cell
 from rnnlab.core.checks import check_size
-from rnnlab.strategies.base import Inputs, Strategy, time_join, time_slice
+from rnnlab.strategies.base import Inputs, Strategy
+from rnnlab.strategies.chunks import even_chunk, run_chunks
 from rnnlab.strategies.scan import Scan
 
 
@@ -21,7 +21,7 @@ class Remat(Strategy[Cell]):
     chunk is run as a shorter one.
 
     Attributes:
-      chunk: steps per chunk; None takes the square root of T, rounded up.
+      chunk: steps per chunk; None takes about the square root of T, and no rest if it can.
 
     References: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
@@ -34,23 +34,10 @@ class Remat(Strategy[Cell]):
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         length = jax.tree.leaves(inputs.xs)[0].shape[0]
-        chunk = min(length, self.chunk or math.ceil(math.sqrt(length)))
-        chunks, rest = divmod(length, chunk)
-        sequence = (inputs.xs, inputs.marks)
+        chunk = self.chunk or even_chunk(length, math.ceil(math.sqrt(length)))
 
         @jax.checkpoint
-        def run_chunk(carry, sequence):
-            xs, marks = sequence
-            return Scan().run(cell, inputs._replace(carry=carry, xs=xs, marks=marks), reverse)
+        def run(inputs):
+            return Scan().run(cell, inputs, reverse)
 
-        # The rest comes last in processing order, so it stands first in time when reversed.
-        cut = rest if reverse else length - rest
-        whole = time_slice(sequence, *((cut, length) if reverse else (0, cut)))
-        whole = jax.tree.map(lambda a: a.reshape(chunks, chunk, *a.shape[1:]), whole)
-        carry, ys = lax.scan(run_chunk, inputs.carry, whole, reverse=reverse)
-        ys = jax.tree.map(lambda a: a.reshape(chunks * chunk, *a.shape[2:]), ys)
-        if not rest:
-            return carry, ys
-        last = time_slice(sequence, *((0, cut) if reverse else (cut, length)))
-        carry, last_ys = run_chunk(carry, last)
-        return carry, time_join([last_ys, ys] if reverse else [ys, last_ys])
+        return run_chunks(run, inputs, min(length, chunk), reverse)
