@@ -198,3 +198,32 @@ def test_an_empty_batch(cell):
     got = testing.outcome(cell, case, Fused())
     assert got.ys.shape == (7, 0, 5)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(got.grads[0]))
+
+
+@needs_kernel
+def test_the_reverse_loop_reads_inputs_carries_and_gates():
+    """x, c, h and four gates of the LSTM: no z, no u."""
+    cell, length, batch = LSTM(16), 10, 4
+    case = testing.example(cell, 16, length=length, batch=(batch,))
+
+    def run(params, xs):
+        return rnnlab.unroll(cell, params, xs, strategy=Fused())
+
+    leaves = jax.tree.leaves(jax.vjp(run, case.params, case.xs)[1])
+    per_step = [leaf for leaf in leaves if leaf.shape[:2] == (length, batch)]
+    assert sum(leaf.size for leaf in per_step) == 7 * length * batch * 16
+
+
+@needs_kernel
+def test_programs_do_not_grow_with_the_length():
+    cell = GRU(4)
+
+    def operations(length):
+        params, xs, *_ = testing.example(cell, length=length)
+
+        def loss(params, xs):
+            return jnp.sum(rnnlab.unroll(cell, params, xs, strategy=Fused())[1])
+
+        return jax.jit(jax.grad(loss)).lower(params, xs).as_text().count("\n")
+
+    assert operations(40) == operations(10)
