@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 import jax
 
+from rnnlab.cells.rwkv7 import RWKV7
 from rnnlab.core.cell import AffineCell, Cell, GatedCell
+from rnnlab.core.matrix_cell import MatrixCell
 from rnnlab.strategies.associative import Associative
 from rnnlab.strategies.base import Strategy
+from rnnlab.strategies.chunkwise import Chunkwise
 from rnnlab.strategies.deferred import Deferred
 from rnnlab.strategies.fused import Fused
 from rnnlab.strategies.scan import Scan
@@ -30,9 +33,13 @@ RULES: tuple[Rule, ...] = (
         Associative(),
     ),
     Rule(
-        "a cell of the CPU kernel, where that is built and the batch stays on one device",
+        "a cell of the CPU kernel, where that is built and the batch stays on one device; large"
+        " weights only for 64 rows or more, since the kernel lays them out first",
         lambda cell, length, batch, platform: (
-            platform == "cpu" and jax.device_count() == 1 and Fused().refusal(cell) is None
+            platform == "cpu"
+            and jax.device_count() == 1
+            and Fused().refusal(cell) is None
+            and (length * batch >= 64 or cell.features <= 256)
         ),
         Fused(),
     ),
@@ -40,6 +47,13 @@ RULES: tuple[Rule, ...] = (
         "a gated cell: weight gradients after the reverse loop",
         lambda cell, length, batch, platform: isinstance(cell, GatedCell),
         Deferred(),
+    ),
+    Rule(
+        "a matrix as state, where the decays between steps are numbers and not vectors: chunks",
+        lambda cell, length, batch, platform: (
+            isinstance(cell, MatrixCell) and not isinstance(cell, RWKV7)
+        ),
+        Chunkwise(),
     ),
     Rule("anything else: the plain loop", lambda cell, length, batch, platform: True, Scan()),
 )

@@ -5,5 +5,5 @@ import pytest
 from rnnlab.kernels import build
 
 needs_kernel = pytest.mark.skipif(
-    build.compiler() is None, reason="the CPU kernel needs a C++ compiler, and there is none"
+    build.load() is not None, reason="the CPU kernel cannot be built or loaded here"
 )

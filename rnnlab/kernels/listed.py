@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from rnnlab.cells.elman import Elman, ElmanParams
 from rnnlab.cells.gru import GRU, GRUParams
 from rnnlab.cells.lstm import LSTM, LSTMParams
@@ -32,6 +34,7 @@ class Listed:
     """A cell of the kernel: its projection is x W + b, and its output is h."""
 
     name: str
+    gates: int  # columns of the kernels, in multiples of H
     saved: int  # arrays [H] a step that the forward loop keeps for the reverse one, besides carries
     weights: Callable[[Any], Weights]
     params: Callable[[Weights], Any]
@@ -42,6 +45,7 @@ class Listed:
 _LSTM = Listed(
     "lstm",
     4,
+    4,
     lambda params: Weights(params.kernel, params.bias, params.recurrent_kernel),
     lambda weights: LSTMParams(weights.kernel, weights.recurrent_kernel, weights.bias),
     lambda carry: State(carry.h, carry.c),
@@ -49,6 +53,7 @@ _LSTM = Listed(
 )
 _GRU = Listed(
     "gru",
+    3,
     4,
     lambda params: Weights(
         params.kernel, params.bias, params.recurrent_kernel, params.recurrent_bias
@@ -59,11 +64,31 @@ _GRU = Listed(
 )
 _ELMAN_TANH = Listed(
     "elman_tanh",
+    1,
     0,
     lambda params: Weights(params.kernel, params.bias, params.recurrent_kernel),
     lambda weights: ElmanParams(weights.kernel, weights.recurrent_kernel, weights.bias),
 )
 _ELMAN_RELU = dataclasses.replace(_ELMAN_TANH, name="elman_relu")
+
+
+def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> None:
+    """Refuses params of other shapes than the kernel reads and writes: it knows no broadcasting.
+
+    Raises:
+      ValueError: a parameter is missing, has another shape, or is none of this cell's.
+    """
+    weights, columns = entry.weights(params), entry.gates * features
+    expected = [(weights.kernel.shape[0], columns), (columns,), (features, columns)]
+    got = [None if a is None else a.shape for a in weights]
+    if got[3] is not None:
+        expected.append((features,))
+    whole = jax.tree.structure(entry.params(weights)) == jax.tree.structure(params)
+    if got[: len(expected)] != expected or not whole:
+        raise ValueError(
+            f"params: Fused() expected those of {cell} alone, of shapes {expected}, got {got}"
+            f"{'' if whole else ' and others'}. Scan() runs a cell with params that broadcast."
+        )
 
 
 def listed(cell: Cell) -> Listed | str:

@@ -250,9 +250,8 @@ def _batch_tangent(leaves, dims, *, recurrence, tree):
 
 def _batch_transposed(leaves, dims, **options):
     """One example after another, for each has a gradient of the weights of its own."""
-    leaves, mapped, size = _mapped_first(leaves, dims)
-    leaves = _everywhere(size, leaves, mapped)
-    results = lax.map(lambda one: transposed.bind(*one, **options), leaves)
+    leaves, mapped, _ = _mapped_first(leaves, dims)
+    results = _one_after_another(lambda *one: transposed.bind(*one, **options), leaves, mapped)
     return results, [0] * len(results)
 
 
@@ -271,6 +270,19 @@ def _mapped_first(leaves, dims):
 def _all_varying(arguments: PyTree) -> PyTree:
     """Under `jax.shard_map`, `arguments` as types that no call has to change."""
     return varying_alike(arguments, arguments)
+
+
+def _one_after_another(call: Any, arguments: Any, mapped: Any) -> Any:
+    """`call` for each place on the mapped axis, which not all arguments have."""
+    leaves, tree = jax.tree.flatten(tuple(arguments))
+    flags = jax.tree.leaves(mapped)
+
+    def one(slices):
+        rest = iter(slices)
+        chosen = [next(rest) if m else a for a, m in zip(leaves, flags, strict=True)]
+        return call(*jax.tree.unflatten(tree, chosen))
+
+    return lax.map(one, [a for a, m in zip(leaves, flags, strict=True) if m])
 
 
 def _everywhere(size: int, tree: PyTree, mapped: PyTree) -> PyTree:
@@ -302,11 +314,11 @@ def _folding_vmap(call: Any) -> Any:
 
     @folding.def_vmap
     def _(size: int, mapped: Any, shared: PyTree, rows: PyTree, steps: PyTree):
-        rows, steps = _everywhere(size, (rows, steps), tuple(mapped[1:]))
         if any(jax.tree.leaves(mapped[0])):
-            shared = _everywhere(size, shared, mapped[0])
-            results = lax.map(lambda one: _folding_vmap(call)(*one), (shared, rows, steps))
+            arguments = (shared, rows, steps)
+            results = _one_after_another(_folding_vmap(call), arguments, tuple(mapped))
         else:
+            rows, steps = _everywhere(size, (rows, steps), tuple(mapped[1:]))
             results = _folded(size, _folding_vmap(call), shared, rows, steps)
         return results, jax.tree.map(lambda _: True, results)
 

@@ -9,7 +9,7 @@ from rnnlab.core.cell import Cell, GatedCell
 from rnnlab.core.checks import sequence_shape
 from rnnlab.core.types import PyTree
 from rnnlab.kernels import build
-from rnnlab.kernels.listed import listed
+from rnnlab.kernels.listed import check_params, listed
 from rnnlab.kernels.recurrence import Primals, Recurrence, outputs
 from rnnlab.strategies.base import Inputs, Marks, Strategy
 from rnnlab.strategies.scan import Scan
@@ -25,7 +25,8 @@ class Fused(Strategy[GatedCell]):
     are computed with in float32.
 
     Every transform works: forward mode and second derivatives run a scan. `vmap(grad)` runs the
-    reverse loop one example after another, `grad(vmap)` runs it once.
+    reverse loop one example after another, `grad(vmap)` runs it once; a `vmap` over weights runs
+    one set of them after another, and its gradient a scan.
 
     It has to be built (`make native` or `python -m rnnlab.kernels.build`, with a C++ compiler), and
     is refused where it is not. A batch that jit alone shares among devices is gathered first: under
@@ -47,6 +48,13 @@ class Fused(Strategy[GatedCell]):
         entry = listed(cell)
         if isinstance(entry, str):
             raise ValueError(f"strategy: {self} cannot run {cell}: {entry}.")
+        features = entry.state(inputs.carry).h.shape[-1]
+        check_params(cell, entry, features, inputs.params)
+        if any(jax.typeof(inputs.xs).sharding.spec):
+            raise ValueError(
+                f"strategy: {self} expected inputs of one device, got"
+                f" {jax.typeof(inputs.xs).sharding}. Use Deferred(), or jax.shard_map around it."
+            )
         batch = sequence_shape(cell, inputs.xs)[1]
         size = math.prod(batch)
 

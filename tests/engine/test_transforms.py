@@ -26,7 +26,7 @@ from rnnlab.cells import (
     IndRNN,
     MinGRU,
 )
-from rnnlab.strategies import Associative, Chunkwise, Deferred, Fused, Remat, Scan
+from rnnlab.strategies import Associative, Auto, Chunkwise, Deferred, Fused, Remat, Scan
 from tests.native import needs_kernel
 
 LSTM_WITH_ALL = LSTM(3, peephole=True, coupled=True, layer_norm=True, projection=2, cell_clip=0.4)
@@ -269,7 +269,7 @@ def test_a_carry_that_reads_no_input_is_batched_like_its_gradient(jitted):
         assert testing.largest_difference(gradient(Deferred()), gradient(Scan())) < 1e-12
 
 
-@pytest.mark.parametrize("strategy", [Scan(), Remat(), Deferred()], ids=repr)
+@pytest.mark.parametrize("strategy", [Scan(), Remat(), Deferred(), Auto()], ids=repr)
 def test_explicit_sharding_of_the_batch(strategy):
     """The default of `jax.make_mesh`: the loop keeps the sharding of its carry."""
     cell, mesh = LSTM(3), jax.make_mesh((1,), ("data",))

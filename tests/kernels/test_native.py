@@ -68,12 +68,70 @@ def test_refuses_other_cells_and_options_by_name(cell, reason):
         rnnlab.unroll(cell, case.params, case.xs, strategy=Fused())
 
 
+@needs_kernel
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bias": None},
+        {"bias": jnp.zeros(1)},
+        {"recurrent_kernel": jnp.ones(16)},
+        {"recurrent_kernel": jnp.ones((4, 1))},
+        {"peephole": jnp.zeros(12)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("strategy", [Fused(), rnnlab.strategies.Auto()], ids=str)
+def test_params_that_the_kernel_would_misread_are_refused(change, strategy):
+    """Elsewhere they broadcast; the kernel reads and writes memory by their shapes."""
+    cell = LSTM(4)
+    case = testing.example(cell)
+    with pytest.raises(ValueError, match=r"expected (those of LSTM|4 rows)"):
+        rnnlab.unroll(cell, case.params._replace(**change), case.xs, strategy=strategy)
+
+
+@needs_kernel
+def test_refuses_inputs_that_are_shared_out():
+    cell, mesh = LSTM(3), jax.make_mesh((1,), ("data",))
+    case = testing.example(cell, batch=(2,))
+    with jax.set_mesh(mesh):
+        xs = jax.device_put(case.xs, jax.P(None, "data"))
+        with pytest.raises(ValueError, match="expected inputs of one device"):
+            rnnlab.unroll(cell, case.params, xs, strategy=Fused())
+
+
+def test_where_no_library_can_be_looked_for_auto_does_without(monkeypatch):
+    def fail():
+        raise PermissionError("no right to look")
+
+    monkeypatch.setattr(build, "library_path", fail)
+    build.load.cache_clear()
+    try:
+        assert "cannot be looked for (no right to look)" in Fused().refusal(LSTM(4))
+        chosen = rnnlab.select.select_strategy(LSTM(4), 10, 2, "cpu")
+        assert chosen == rnnlab.strategies.Deferred()
+    finally:
+        build.load.cache_clear()
+
+
+@needs_kernel
+def test_another_users_choice_of_dtypes():
+    """Inputs in float16 or integers are cast to the params' dtype, as `project` does."""
+    cell = GRU(4)
+    case = testing.example(cell)
+    for dtype in (jnp.float16, jnp.int32):
+        xs = (4 * case.xs).astype(dtype)
+        got, expected = (
+            rnnlab.unroll(cell, case.params, xs, strategy=s)[1] for s in (Fused(), Scan())
+        )
+        assert testing.largest_difference(got, expected) < 1e-5
+
+
 def test_no_compiler_and_a_failing_one_are_said(empty_cache, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RuntimeError, match="expected a C\\+\\+ compiler"):
         build.build()
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(RuntimeError, match="false failed with exit code 1"):
+    monkeypatch.setenv("CXX", "false --flag")
+    with pytest.raises(RuntimeError, match="false --flag failed with exit code 1"):
         build.build()
     assert not list(empty_cache.rglob("*.so"))
 

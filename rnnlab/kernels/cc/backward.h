@@ -35,6 +35,8 @@ class Backward {
         input_(a_.dxs ? columns_ : 0, a_.dxs ? a_.sizes.inputs : 0),
         split_(a_.sizes, kGates * sizeof(T), recurrent_.count(), wanted) {}
 
+  int threads() const { return split_.threads(); }
+
   void prepare(int size) {
     barrier_ = std::make_unique<Barrier>(size);
     block_ = std::clamp<int64_t>(kBlockRows / std::max<int64_t>(a_.sizes.batch, 1), 1,

@@ -28,6 +28,8 @@ class Forward {
         recurrent_(a_.sizes.features, a_.sizes.features),
         split_(a_.sizes, kGates * sizeof(T), input_.count(), wanted) {}
 
+  int threads() const { return split_.threads(); }
+
   void prepare(int size) { barrier_ = std::make_unique<Barrier>(size); }
 
   void run(int rank, int size) {

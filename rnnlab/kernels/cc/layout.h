@@ -32,10 +32,13 @@ class Split {
     const int64_t kernel_bytes = sizes.features * sizes.features * bytes_a_weight;
     by_rows_ =
         wanted == 1 || (sizes.batch >= 4 * wanted && kernel_bytes <= kSharedKernelBytes);
+    // More threads than panels would only wait for the others.
+    if (!by_rows_) wanted_ = static_cast<int>(std::min<int64_t>(wanted, panels));
   }
 
   bool by_rows() const { return by_rows_; }
   int parts(int size) const { return by_rows_ ? wanted_ : size; }
+  int threads() const { return wanted_; }
   Range rows(int p) const { return by_rows_ ? part(batch_, p, wanted_) : Range{0, batch_}; }
   Range panels(int p, int size) const {
     return by_rows_ ? Range{0, panels_} : part(panels_, p, size);

@@ -87,11 +87,15 @@ class OuterProducts {
 
   // The rows as [tile][row][kTileRows], so that a tile reads one stream.
   void pack(int64_t height) {
+    const int64_t whole = inputs_ / kTileRows, rest = inputs_ % kTileRows;
     for (int64_t r = 0; r < height; ++r) {
-      for (int64_t i = 0; i < tiles() * kTileRows; ++i) {
-        packed_.data()[(i / kTileRows * height_ + r) * kTileRows + i % kTileRows] =
-            i < inputs_ ? rows_[r][i] : T(0);
+      const T* from = rows_[r];
+      T* to = packed_ + r * kTileRows;
+      for (int64_t tile = 0; tile < whole; ++tile, from += kTileRows, to += height_ * kTileRows) {
+        std::memcpy(to, from, kTileRows * sizeof(T));
       }
+      if (!rest) continue;
+      std::fill(std::copy(from, from + rest, to), to + kTileRows, T(0));
     }
   }
 

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <type_traits>
 
 #include "simd.h"
@@ -24,6 +25,7 @@ class Scratch {
     const size_t alignment = bytes < kHugePage ? kLine : kHugePage;
     const size_t whole = (bytes + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, whole)));
+    if (!data_) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
     if (alignment == kHugePage) madvise(data_.get(), whole, MADV_HUGEPAGE);
 #endif

@@ -24,7 +24,7 @@ T* written(Output& buffer) {
 
 // A second thread costs some microseconds to call, and a barrier a step.
 int threads_for(const ffi::ThreadPool& pool, const Sizes& sizes, int64_t weights) {
-  constexpr int64_t kProductsAThread = 1 << 20;
+  constexpr int64_t kProductsAThread = 4 << 20;  // some 80 microseconds
   const int64_t wanted = sizes.length * sizes.batch * weights / kProductsAThread;
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pool.num_threads(), 1)));
 }
@@ -35,9 +35,10 @@ Sizes sizes_of(const Input& xs, const Input& mask, const Input& reset, int64_t f
   return {shape[0], shape[1], shape[2], features, reverse, read<bool>(mask), read<bool>(reset)};
 }
 
-// Calls use(cell, a number of the dtype) for the cell of that name.
+// Calls use(cell, a number of the dtype) for the cell of that name. Without memory the process ends:
+// threads that have started could not be told.
 template <class Use>
-ffi::Error dispatch(std::string_view cell, ffi::DataType dtype, Use use) {
+ffi::Error dispatch(std::string_view cell, ffi::DataType dtype, Use use) noexcept {
   auto with = [&](auto gates) {
     if (dtype == ffi::F32) return use(gates, 0.0f), ffi::Error::Success();
     if (dtype == ffi::F64) return use(gates, 0.0), ffi::Error::Success();
@@ -68,10 +69,10 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
         pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
     if (save) {
       Forward<T, Cell, true> loop(arrays, threads);
-      run_team(pool, threads, loop);
+      run_team(pool, loop.threads(), loop);
     } else {
       Forward<T, Cell, false> loop(arrays, threads);
-      run_team(pool, threads, loop);
+      run_team(pool, loop.threads(), loop);
     }
   });
 }
@@ -99,7 +100,7 @@ ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input recurren
                             written<T>(first_h), written<T>(first_c),
                             written<T>(dinitial_h), written<T>(dinitial_c)},
                            threads);
-    run_team(pool, threads, loop);
+    run_team(pool, loop.threads(), loop);
   });
 }
 

@@ -65,6 +65,20 @@ inline void store(T* to, Vector<T> v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = v[i];
 }
 
+// Lane i is lane from[i] of a and b, side by side.
+template <class T>
+inline Vector<T> shuffle(Vector<T> a, Vector<T> b, typename VectorOf<T>::ints from) {
+#if defined(__clang__)
+  Vector<T> result{};
+  for (int i = 0; i < kLanes<T>; ++i) {
+    result[i] = from[i] < kLanes<T> ? a[from[i]] : b[from[i] - kLanes<T>];
+  }
+  return result;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
 // Rows for columns: at each distance, exchanges the quarters off the diagonal.
 template <class T>
 inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
@@ -79,8 +93,8 @@ inline void transpose(Vector<T> (&rows)[kLanes<T>]) {
     for (int i = 0; i < kLanes<T>; ++i) {
       if (i & distance) continue;
       const Vector<T> a = rows[i], b = rows[i + distance];
-      rows[i] = __builtin_shuffle(a, b, upper);
-      rows[i + distance] = __builtin_shuffle(a, b, lower);
+      rows[i] = shuffle<T>(a, b, upper);
+      rows[i + distance] = shuffle<T>(a, b, lower);
     }
   }
 }

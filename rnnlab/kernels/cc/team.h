@@ -23,7 +23,7 @@ inline void pause() {
 // Spins, and gives the core away now and then, should another thread need it to get here.
 template <class Condition>
 inline void wait_until(Condition condition) {
-  for (int spins = 0; !condition(); ++spins) {
+  for (unsigned spins = 0; !condition(); ++spins) {
     if (spins % 4096 == 4095) {
       std::this_thread::yield();
     } else {
