@@ -11,7 +11,7 @@ gradient will be taken, so what counts is forward+backward; forward stands besid
 Left out are points whose forward+backward has more floating-point operations in its matmuls than
 --max_gflops, or whose carries take more than --max_carry_mebibytes over all steps, and `Unrolled`
 beyond --unrolled_length steps, where it takes too long to compile. Results are compared with
-those of `Scan` before anything is timed. About twenty minutes on two cores; --out writes the rows
+those of `Scan` before anything is timed. About thirteen minutes on two cores; --out writes the rows
 after each point, then a report and a heat map beside them.
 """
 
@@ -39,7 +39,7 @@ _FEATURES = command.positive_list("features", "32,128,512", "Features H, of inpu
 _BATCHES = command.positive_list("batches", "1,8,64", "Examples B in a batch.")
 _GFLOPS = flags.DEFINE_float("max_gflops", 4.0, "Of the matmuls of a point.", 0.0)
 _CARRY = flags.DEFINE_float("max_carry_mebibytes", 8.0, "Of all carries of a point.", 0.0)
-_UNROLLED = flags.DEFINE_integer("unrolled_length", 32, "The last for Unrolled.", lower_bound=0)
+_UNROLLED = flags.DEFINE_integer("unrolled_length", 16, "The last for Unrolled.", lower_bound=0)
 
 
 def grid(cell: str) -> Iterator[Case]:

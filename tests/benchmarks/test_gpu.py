@@ -86,6 +86,7 @@ def test_a_dry_run_has_every_kind_of_row(tmp_path):
     assert "Unknown flag" in text
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_what_the_time_did_not_reach_is_listed(tmp_path):
     path = tmp_path / "gpu.json"

@@ -9,6 +9,7 @@ from tests.benchmarks.commands import run
 BASE = {"length": 16, "batch": 2, "features": 4}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_doubles_one_size_at_a_time_and_writes_rows_report_and_picture(tmp_path):
     path = tmp_path / "out.json"

@@ -9,6 +9,7 @@ from benchmarks.layers import catalogue, label
 from rnnlab.cells import CELLS
 from rnnlab.strategies import STRATEGIES, Deferred, Remat, Scan, Unrolled
 from tests.benchmarks.commands import ROOT, run
+from tests.native import needs_kernel
 
 MEASURED = ROOT / "benchmarks" / "results" / "strategies.json"
 TINY = ["--features=4", "--batches=2", "--blocks=1", "--block_seconds=0", "--threads=1"]
@@ -110,6 +111,7 @@ def test_labels_tell_options_apart():
     assert len(catalogue()) == len(STRATEGIES) - 1  # all but the one that chooses
 
 
+@needs_kernel  # without it Auto names another strategy
 def test_auto_is_within_ten_percent_on_ninety_percent_of_the_measured_grid():
     measured = json.loads(MEASURED.read_text())
     verdicts = judge(measured["rows"], measured["machine"]["platform"])

@@ -7,6 +7,7 @@ from tests.benchmarks.commands import run
 SIZE = ["--sizes=30:16:64:8:10", "--blocks=1", "--block_seconds=0"]
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.peers
 def test_the_same_model_is_trained_here_in_flax_and_in_torch(tmp_path):
