@@ -71,20 +71,21 @@ def backward(
       reverse: as in `forward`.
       with_inputs: whether the gradient of xs is wanted.
     """
-    weights, has_c, has_bias = run.weights, run.start.c is not None, run.weights.recurrent_bias
+    weights, has_c = run.weights, run.start.c is not None
+    has_bias = weights.recurrent_bias is not None
     row = run.start.h.shape
     arrays = [run.xs, weights.kernel, weights.recurrent_kernel, kept.saved, *kept.carries]
     arrays += [*run.start, *run.initial, wanted_hs, *wanted_last]
     shapes = [
         run.xs.shape if with_inputs else (0,),
         *(a.shape for a in weights[:3]),
-        (0,) if has_bias is None else has_bias.shape,
+        weights.recurrent_bias.shape if has_bias else (0,),
     ]
     shapes += 2 * [row, row if has_c else (0,)]
     options = {"cell": cell.name, "reverse": reverse}
     results = _call("rnnlab_backward", arrays, run.marks, shapes, **options)
     dxs, kernel, bias, recurrent_kernel, recurrent_bias = results[:5]
-    weights = Weights(kernel, bias, recurrent_kernel, None if has_bias is None else recurrent_bias)
+    weights = Weights(kernel, bias, recurrent_kernel, recurrent_bias if has_bias else None)
     start, initial = (State(h, c if has_c else None) for h, c in (results[5:7], results[7:9]))
     return weights, start, initial, dxs if with_inputs else None
 
