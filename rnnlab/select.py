@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from rnnlab.cells.rwkv7 import RWKV7
+from rnnlab.cells.zoneout import Zoneout
 from rnnlab.core.cell import AffineCell, Cell, GatedCell
 from rnnlab.core.matrix_cell import MatrixCell
 from rnnlab.strategies.associative import Associative
@@ -24,6 +25,11 @@ class Rule(NamedTuple):
     strategy: Strategy
 
 
+def _features(cell: Cell) -> int:
+    """Of a cell that the kernel lists."""
+    return cell.cell.features if isinstance(cell, Zoneout) else cell.features
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "a linear cell on an accelerator from T = 64: parallel over time",
@@ -39,7 +45,7 @@ RULES: tuple[Rule, ...] = (
             platform == "cpu"
             and jax.device_count() == 1
             and Fused().refusal(cell) is None
-            and (length * batch >= 64 or cell.features <= 256)
+            and (length * batch >= 64 or _features(cell) <= 256)
         ),
         Fused(),
     ),

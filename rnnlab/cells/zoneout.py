@@ -147,7 +147,7 @@ class Zoneout(PairReader):
         new = self.cell.gate(params, carry, z.inner, u)
         if z.keep is None:
             return jax.tree.map(_blend, self._rates(carry), carry, new)
-        _check_keep(z.keep, carry)
+        check_keep(z.keep, carry)
         return jax.tree.map(jnp.where, z.keep, carry, new)
 
     def readout(self, params: Any, carry: Any, z: ZoneoutInput) -> Array:
@@ -158,7 +158,7 @@ def _blend(rate: float, old: Array, new: Array) -> Array:
     return rate * old + (1 - rate) * new
 
 
-def _check_keep(keep: PyTree, carry: PyTree) -> None:
+def check_keep(keep: PyTree, carry: PyTree) -> None:
     """Refuses what is not bool and of the structure and the shapes of the carry."""
     fix = "Draw it with cell.draw(key, params, lead=(T, *batch))."
     expected, got = jax.tree.structure(carry), jax.tree.structure(keep)

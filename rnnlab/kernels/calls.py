@@ -5,10 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnlab.core.types import Array
 from rnnlab.core.varying import varying_alike
 from rnnlab.kernels.listed import Listed, State, Weights
+
+
+class Marks(NamedTuple):
+    """What is known of each step besides its input: bool arrays, or None."""
+
+    mask: Any  # [T, B]
+    reset: Any  # [T, B]
+    keep: State | None = None  # [T, B, H]: what zoneout keeps
 
 
 class Run(NamedTuple):
@@ -18,7 +27,7 @@ class Run(NamedTuple):
     start: State  # [B, H]
     initial: State  # [B, H], what a reset restarts from
     xs: Array  # [T, B, F]
-    marks: Any  # mask and reset, each bool [T, B] or None
+    marks: Marks
 
 
 class Kept(NamedTuple):
@@ -41,8 +50,7 @@ def forward(cell: Listed, run: Run, *, reverse: bool, save: bool) -> tuple[State
         arrays,
         run.marks,
         [carries, cs_shape, saved_shape],
-        cell=cell.name,
-        reverse=reverse,
+        **_options(cell, reverse),
         save=save,
     )
     end = 0 if reverse else -1
@@ -72,34 +80,38 @@ def backward(
       with_inputs: whether the gradient of xs is wanted.
     """
     weights, has_c = run.weights, run.start.c is not None
-    has_bias = weights.recurrent_bias is not None
     row = run.start.h.shape
     arrays = [run.xs, weights.kernel, weights.recurrent_kernel, kept.saved, *kept.carries]
     arrays += [*run.start, *run.initial, wanted_hs, *wanted_last]
     shapes = [
         run.xs.shape if with_inputs else (0,),
-        *(a.shape for a in weights[:3]),
-        weights.recurrent_bias.shape if has_bias else (0,),
+        *((0,) if a is None else a.shape for a in weights),
     ]
     shapes += 2 * [row, row if has_c else (0,)]
-    options = {"cell": cell.name, "reverse": reverse}
-    results = _call("rnnlab_backward", arrays, run.marks, shapes, **options)
-    dxs, kernel, bias, recurrent_kernel, recurrent_bias = results[:5]
-    weights = Weights(kernel, bias, recurrent_kernel, recurrent_bias if has_bias else None)
+    results = _call("rnnlab_backward", arrays, run.marks, shapes, **_options(cell, reverse))
+    dxs, *gradients = results[:5]
+    pairs = zip(weights, gradients, strict=True)
+    weights = Weights(*(None if a is None else gradient for a, gradient in pairs))
     start, initial = (State(h, c if has_c else None) for h, c in (results[5:7], results[7:9]))
     return weights, start, initial, dxs if with_inputs else None
+
+
+def _options(cell: Listed, reverse: bool) -> dict[str, Any]:
+    h, c = map(np.float64, cell.rates)
+    return {"cell": cell.name, "reverse": reverse, "share_h": h, "share_c": c}
 
 
 def _call(
     target: str,
     arrays: Sequence[Any],
-    flags: Sequence[Any],
+    marks: Marks,
     shapes: Sequence[tuple[int, ...]],
     **attributes: Any,
 ) -> list[Array]:
     """The library reads an array without entries as one that is not there."""
     dtype = arrays[0].dtype
     arguments = [jnp.zeros((0,), dtype) if a is None else a for a in arrays]
+    flags = [marks.mask, marks.reset, *(marks.keep or State(None))]
     arguments += [jnp.zeros((0,), bool) if a is None else a for a in flags]
     types = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     return varying_alike(jax.ffi.ffi_call(target, types)(*arguments, **attributes), arguments)

@@ -9,6 +9,8 @@ import jax
 from rnnlab.cells.elman import Elman, ElmanParams
 from rnnlab.cells.gru import GRU, GRUParams
 from rnnlab.cells.lstm import LSTM, LSTMParams
+from rnnlab.cells.min_gru import MinGRU, MinGRUParams
+from rnnlab.cells.zoneout import Zoneout
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Array, LSTMCarry, PyTree
 
@@ -18,7 +20,7 @@ class Weights(NamedTuple):
 
     kernel: Array  # [F, K]
     bias: Array  # [K]
-    recurrent_kernel: Array  # [H, K]
+    recurrent_kernel: Any = None  # [H, K], or None where the gates read the input alone
     recurrent_bias: Any = None  # [H], of the u of the last gate, or None
 
 
@@ -40,6 +42,7 @@ class Listed:
     params: Callable[[Weights], Any]
     state: Callable[[PyTree], State] = State
     carry: Callable[[State], PyTree] = lambda state: state.h
+    rates: tuple[float, float] = (0.0, 0.0)  # of zoneout, of h and c, for steps without marks
 
 
 _LSTM = Listed(
@@ -70,6 +73,13 @@ _ELMAN_TANH = Listed(
     lambda weights: ElmanParams(weights.kernel, weights.recurrent_kernel, weights.bias),
 )
 _ELMAN_RELU = dataclasses.replace(_ELMAN_TANH, name="elman_relu")
+_MIN_GRU = Listed(
+    "min_gru",
+    2,
+    2,
+    lambda params: Weights(params.kernel, params.bias),
+    lambda weights: MinGRUParams(weights.kernel, weights.bias),
+)
 
 
 def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> None:
@@ -79,12 +89,12 @@ def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> No
       ValueError: a parameter is missing, has another shape, or is none of this cell's.
     """
     weights, columns = entry.weights(params), entry.gates * features
-    expected = [(weights.kernel.shape[0], columns), (columns,), (features, columns)]
+    shapes = [(weights.kernel.shape[0], columns), (columns,), (features, columns), (features,)]
     got = [None if a is None else a.shape for a in weights]
-    if got[3] is not None:
-        expected.append((features,))
+    present = [True, True, entry is not _MIN_GRU, weights.recurrent_bias is not None]
+    expected = [shape if there else None for shape, there in zip(shapes, present, strict=True)]
     whole = jax.tree.structure(entry.params(weights)) == jax.tree.structure(params)
-    if got[: len(expected)] != expected or not whole:
+    if got != expected or not whole:
         raise ValueError(
             f"params: Fused() expected those of {cell} alone, of shapes {expected}, got {got}"
             f"{'' if whole else ' and others'}. Scan() runs a cell with params that broadcast."
@@ -94,6 +104,8 @@ def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> No
 def listed(cell: Cell) -> Listed | str:
     """The kernel's entry for a cell, or why it has none, as a sentence without a full stop."""
     options: dict[Cell, Listed] = {}
+    if type(cell) is Zoneout:
+        return _zoned(cell)
     if type(cell) is LSTM:
         options = {LSTM(cell.features, forget_bias=cell.forget_bias): _LSTM}
     elif type(cell) is GRU:
@@ -103,10 +115,27 @@ def listed(cell: Cell) -> Listed | str:
             Elman(cell.features, activation="tanh"): _ELMAN_TANH,
             Elman(cell.features, activation="relu"): _ELMAN_RELU,
         }
+    elif type(cell) is MinGRU:
+        options = {cell: _MIN_GRU}
     if cell in options:
         return options[cell]
     if options:
         return f"its kernel has {', '.join(map(str, options))} and no other options"
     return (
-        f"its kernel lists LSTM, GRU and Elman, not {type(cell).__name__}. Use Deferred() or Scan()"
+        "its kernel lists LSTM, GRU, Elman and MinGRU, and Zoneout of the first two, not"
+        f" {type(cell).__name__}. Use Deferred() or Scan()"
     )
+
+
+def _zoned(cell: Zoneout) -> Listed | str:
+    """The entry of the cell inside, with the rates of zoneout."""
+    entry = listed(cell.cell)
+    if isinstance(entry, str):
+        return entry
+    if type(cell.cell) not in (LSTM, GRU):
+        return f"its kernel has Zoneout of LSTM and of GRU, not of {type(cell.cell).__name__}"
+    count = 2 if isinstance(cell.cell, LSTM) else 1
+    rates = cell.rate if isinstance(cell.rate, tuple) else count * (cell.rate,)
+    if len(rates) != count:
+        return f"expected {count} rates of zoneout, one for each leaf of the carry, got {rates}"
+    return dataclasses.replace(entry, rates=(rates[-1], rates[0]))  # c comes first, if there is one

@@ -21,7 +21,7 @@ from jax.custom_batching import custom_vmap
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from rnnlab.core.cell import GatedCell
+from rnnlab.core.cell import Cell
 from rnnlab.core.ops import wide_dtype, zero_unless
 from rnnlab.core.types import Array, PyTree
 from rnnlab.core.varying import varying_alike
@@ -44,7 +44,7 @@ class Residuals(NamedTuple):
     """What the derivative of a recurrence reads."""
 
     primals: Primals
-    marks: PyTree  # [T, B]
+    marks: calls.Marks
     kept: calls.Kept  # read by the kernel alone
 
 
@@ -52,16 +52,16 @@ class Residuals(NamedTuple):
 class Recurrence:
     """What is static about a run."""
 
-    cell: GatedCell
+    cell: Cell
     entry: Listed
     reverse: bool
     plain: Plain
 
-    def scan(self, primals: Primals, marks: PyTree) -> tuple[Any, Any]:
+    def scan(self, primals: Primals, marks: calls.Marks) -> tuple[Any, Any]:
         """The last carry and the outputs, by a plain scan."""
         return self.plain(self.cell, primals, marks, self.reverse)
 
-    def kernel_run(self, primals: Primals, marks: PyTree) -> calls.Run:
+    def kernel_run(self, primals: Primals, marks: calls.Marks) -> calls.Run:
         """The arguments of the kernel: everything in the wide dtype."""
         weights = self.entry.weights(primals.params)
         dtype = wide_dtype(weights.kernel)
@@ -71,14 +71,14 @@ class Recurrence:
         start, initial = map(self.entry.state, (primals.carry, primals.initial))
         return calls.Run(weights, start, initial, xs, marks)
 
-    def run(self, primals: Primals, marks: PyTree, save: bool) -> tuple[Any, Any, Any]:
+    def run(self, primals: Primals, marks: calls.Marks, save: bool) -> tuple[Any, Any, Any]:
         """The last carry, the outputs, and with `save` what the reverse loop needs."""
 
         def call(params: PyTree, rows: Any, steps: Any) -> tuple[Any, Any]:
             (carry, initial), (xs, marks) = rows, steps
             run = self.kernel_run(Primals(params, carry, initial, xs), marks)
             last, hs, kept = calls.forward(self.entry, run, reverse=self.reverse, save=save)
-            ys = zero_unless(marks[0], hs).astype(self.entry.weights(params).kernel.dtype)
+            ys = zero_unless(marks.mask, hs).astype(self.entry.weights(params).kernel.dtype)
             return self.entry.carry(last), (ys, kept)
 
         params, carry, initial, xs = primals
@@ -87,7 +87,7 @@ class Recurrence:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def outputs(recurrence: Recurrence, primals: Primals, marks: PyTree) -> tuple[Any, Any]:
+def outputs(recurrence: Recurrence, primals: Primals, marks: calls.Marks) -> tuple[Any, Any]:
     """The last carry and the outputs of a recurrence over `[T, B, F]`."""
     return recurrence.run(primals, marks, save=False)[:2]
 
@@ -101,7 +101,7 @@ def _outputs_jvp(recurrence: Recurrence, primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _saving(recurrence: Recurrence, primals: Primals, marks: PyTree):
+def _saving(recurrence: Recurrence, primals: Primals, marks: calls.Marks):
     return recurrence.run(primals, marks, save=True)
 
 
@@ -137,7 +137,7 @@ def _transposed(*leaves: Array, recurrence: Recurrence, tree: Any, with_inputs: 
     residuals, (last, ys) = jax.tree.unflatten(tree, leaves)
     entry, primals = recurrence.entry, residuals.primals
     run = recurrence.kernel_run(primals, residuals.marks)
-    wanted_hs = zero_unless(residuals.marks[0], ys.astype(run.xs.dtype))
+    wanted_hs = zero_unless(residuals.marks.mask, ys.astype(run.xs.dtype))
     weights, start, initial, dxs = calls.backward(
         entry,
         run,

@@ -5,10 +5,11 @@ import math
 
 import jax
 
-from rnnlab.core.cell import Cell, GatedCell
+from rnnlab.cells.zoneout import Zoneout, check_keep
+from rnnlab.core.cell import Cell
 from rnnlab.core.checks import sequence_shape
-from rnnlab.core.types import PyTree
-from rnnlab.kernels import build
+from rnnlab.core.types import Array, PyTree
+from rnnlab.kernels import build, calls
 from rnnlab.kernels.listed import check_params, listed
 from rnnlab.kernels.recurrence import Primals, Recurrence, outputs
 from rnnlab.strategies.base import Inputs, Marks, Strategy
@@ -16,13 +17,13 @@ from rnnlab.strategies.scan import Scan
 
 
 @dataclasses.dataclass(frozen=True)
-class Fused(Strategy[GatedCell]):
+class Fused(Strategy[Cell]):
     """One call for the whole sequence: weights laid out for the cache once, gates in registers.
 
-    For `LSTM`, `GRU` and `Elman` on a CPU, on the threads that XLA has. It projects the inputs in
-    blocks of steps that stay in cache, so z is never written to memory, and keeps the gates. Its
-    reverse loop gives the gradients of inputs and weights too, block by block. Weights in bfloat16
-    are computed with in float32.
+    For `LSTM`, `GRU`, `Elman`, `MinGRU` and `Zoneout` of the first two, on a CPU, on the threads
+    that XLA has. It projects the inputs in blocks of steps that stay in cache, so z is never
+    written to memory, and keeps the gates. Its reverse loop gives the gradients of inputs and
+    weights too, block by block. Weights in bfloat16 are computed with in float32.
 
     Every transform works: forward mode and second derivatives run a scan. `vmap(grad)` runs the
     reverse loop one example after another, `grad(vmap)` runs it once; a `vmap` over weights runs
@@ -44,16 +45,17 @@ class Fused(Strategy[GatedCell]):
             return f"its kernel is for CPUs, not for a {jax.default_backend()}. Use Deferred()"
         return build.load()
 
-    def run(self, cell: GatedCell, inputs: Inputs, reverse: bool):
+    def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         entry = listed(cell)
         if isinstance(entry, str):
             raise ValueError(f"strategy: {self} cannot run {cell}: {entry}.")
         features = entry.state(inputs.carry).h.shape[-1]
         check_params(cell, entry, features, inputs.params)
-        if any(jax.typeof(inputs.xs).sharding.spec):
+        xs, keep = _with_keep(cell, inputs)
+        if any(jax.typeof(xs).sharding.spec):
             raise ValueError(
                 f"strategy: {self} expected inputs of one device, got"
-                f" {jax.typeof(inputs.xs).sharding}. Use Deferred(), or jax.shard_map around it."
+                f" {jax.typeof(xs).sharding}. Use Deferred(), or jax.shard_map around it."
             )
         batch = sequence_shape(cell, inputs.xs)[1]
         size = math.prod(batch)
@@ -70,11 +72,24 @@ class Fused(Strategy[GatedCell]):
             )
 
         carry, initial = fold((inputs.carry, inputs.initial), 0)
-        primals = Primals(inputs.params, carry, initial, fold(inputs.xs, 1))
+        primals = Primals(inputs.params, carry, initial, fold(xs, 1))
+        marks = calls.Marks(*inputs.marks, None if keep is None else entry.state(keep))
         recurrence = Recurrence(cell, entry, reverse, _scan)
-        last, ys = outputs(recurrence, primals, fold(inputs.marks, 1))
+        last, ys = outputs(recurrence, primals, fold(marks, 1))
         return unfold(last, 0), unfold(ys, 1)
 
 
-def _scan(cell: GatedCell, primals: Primals, marks: Marks, reverse: bool):
-    return Scan().run(cell, Inputs(*primals, marks), reverse)
+def _with_keep(cell: Cell, inputs: Inputs) -> tuple[Array, PyTree]:
+    """The inputs, and what zoneout keeps or None."""
+    if not (isinstance(cell, Zoneout) and isinstance(inputs.xs, tuple)):
+        return inputs.xs, None
+    xs, keep = inputs.xs
+    check_keep(jax.tree.map(lambda a: a[0], keep), inputs.carry)
+    return xs, keep
+
+
+def _scan(cell: Cell, primals: Primals, marks: calls.Marks, reverse: bool):
+    xs, (mask, reset, keep), entry = primals.xs, marks, listed(cell)
+    if keep is not None and not isinstance(entry, str):
+        xs = (xs, entry.carry(keep))
+    return Scan().run(cell, Inputs(*primals[:3], xs, Marks(mask, reset)), reverse)

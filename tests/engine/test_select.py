@@ -5,7 +5,7 @@ import pytest
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import CELLS, GRU, LRU, LSTM, MinGRU, ResetBeforeGRU, Stack
+from rnnlab.cells import CELLS, GRU, LRU, LSTM, MinGRU, MinLSTM, ResetBeforeGRU, Stack
 from rnnlab.select import RULES, select_strategy
 from rnnlab.strategies import Associative, Auto, Deferred, Scan
 
@@ -18,7 +18,7 @@ from rnnlab.strategies import Associative, Auto, Deferred, Scan
         (MinGRU(4), 64, "gpu", Associative()),
         (LRU(4), 64, "tpu", Associative()),
         (MinGRU(4), 63, "gpu", Scan()),
-        (MinGRU(4), 4096, "cpu", Scan()),
+        (MinLSTM(4), 4096, "cpu", Scan()),
         (ResetBeforeGRU(4), 64, "gpu", Scan()),
         (Stack((LSTM(4),)), 64, "cpu", Scan()),
     ],

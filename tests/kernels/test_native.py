@@ -10,13 +10,14 @@ import pytest
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LSTM, Elman, MinGRU
+from rnnlab.cells import GRU, LSTM, Elman, MinGRU, MinLSTM, Zoneout
 from rnnlab.kernels import build
 from rnnlab.strategies import Fused, Scan
 from tests.engine.test_compile import matmuls
 from tests.native import needs_kernel
 
-LISTED = [LSTM(5), GRU(5), Elman(5), Elman(5, activation="relu")]
+PLAIN = [LSTM(5), GRU(5), Elman(5), Elman(5, activation="relu"), MinGRU(5)]
+LISTED = [*PLAIN, Zoneout(LSTM(5), (0.5, 0.1)), Zoneout(GRU(5), 0.2)]
 each_cell = pytest.mark.parametrize("cell", LISTED, ids=str)
 
 
@@ -56,7 +57,9 @@ def test_auto_does_without_where_it_is_not_built(empty_cache):
 @pytest.mark.parametrize(
     "cell, reason",
     [
-        (MinGRU(4), "lists LSTM, GRU and Elman, not MinGRU"),
+        (MinLSTM(4), "lists LSTM, GRU, Elman and MinGRU, .* not MinLSTM"),
+        (Zoneout(Elman(4)), "Zoneout of LSTM and of GRU, not of Elman"),
+        (Zoneout(LSTM(4, peephole=True)), "no other options"),
         (LSTM(4, peephole=True), r"no other options"),
         (Elman(4, activation="sigmoid"), r"activation='relu'.* no other options"),
     ],
@@ -182,7 +185,7 @@ def test_vmap_over_the_weights():
 
 
 @needs_kernel
-@pytest.mark.parametrize("cell", [LSTM(130), GRU(130), Elman(130)], ids=str)
+@pytest.mark.parametrize("cell", [LSTM(130), GRU(130), Elman(130), MinGRU(130)], ids=str)
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_sizes_that_fill_no_vector_tile_or_panel(cell, batch):
     """Units beyond whole vectors, rows beyond whole tiles; threads share rows or units."""
@@ -192,6 +195,39 @@ def test_sizes_that_fill_no_vector_tile_or_panel(cell, batch):
     pairs = zip(jax.tree.leaves(got.grads), jax.tree.leaves(expected.grads), strict=True)
     for a, b in pairs:
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(np.max(np.abs(b))))
+
+
+@needs_kernel
+@pytest.mark.parametrize("batch", [1, 40])
+@pytest.mark.parametrize("cell", [Zoneout(LSTM(130), (0.5, 0.1)), Zoneout(GRU(130), 0.3)], ids=str)
+def test_zoneout_with_marks(cell, batch):
+    """Training, where marks say what to keep, also where steps are masked and carries restart."""
+    case = testing.example(cell, 70, length=9, batch=(batch,))
+    keep = cell.draw(jax.random.key(1), case.params, (9, batch))
+    marks = jax.random.bernoulli(jax.random.key(2), 0.3, (2, 9, batch))
+    options = {"mask": ~marks[0], "reset": marks[1], "reverse": True}
+
+    def loss(params, x, carry, strategy):
+        last, ys = rnnlab.unroll(cell, params, (x, keep), carry, strategy=strategy, **options)
+        return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(c**2) for c in jax.tree.leaves(last))
+
+    gradient = jax.value_and_grad(loss, (0, 1, 2))
+    got, expected = (gradient(*case[:2], case.carry, s) for s in (Fused(), Scan()))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * float(np.max(np.abs(b))))
+
+
+@needs_kernel
+def test_zoneout_refuses_marks_that_the_kernel_would_misread():
+    cell = Zoneout(LSTM(4))
+    case = testing.example(cell)
+    keep = cell.draw(jax.random.key(1), case.params, case.xs.shape[:2])
+    with pytest.raises(ValueError, match=r"expected keep\.c to be"):
+        xs = (case.xs, keep._replace(c=keep.c[..., :2]))
+        rnnlab.unroll(cell, case.params, xs, strategy=Fused())
+    with pytest.raises(TypeError, match="bool"):
+        xs = (case.xs, jax.tree.map(lambda a: a.astype(jnp.float32), keep))
+        rnnlab.unroll(cell, case.params, xs, strategy=Fused())
 
 
 @needs_kernel

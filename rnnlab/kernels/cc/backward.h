@@ -13,6 +13,7 @@ struct BackwardArrays {
   Sizes sizes;
   const T *xs, *kernel, *recurrent_kernel, *saved, *hs, *cs;
   Starts<T> h, c;
+  Keep<T> keep_h, keep_c;
   const T *wanted_hs, *wanted_h, *wanted_c;  // cotangents: of all h, and of the last h and c
   T *dxs;                                    // null where it is not wanted
   T *dkernel, *dbias, *drecurrent_kernel, *drecurrent_bias;
@@ -31,9 +32,9 @@ class Backward {
   Backward(const BackwardArrays<T>& arrays, int wanted)
       : a_(arrays),
         columns_(kGates * a_.sizes.features),
-        recurrent_(columns_, a_.sizes.features),
+        recurrent_(Cell::kRecurrent ? columns_ : 0, a_.sizes.features),
         input_(a_.dxs ? columns_ : 0, a_.dxs ? a_.sizes.inputs : 0),
-        split_(a_.sizes, kGates * sizeof(T), recurrent_.count(), wanted) {}
+        split_(a_.sizes, recurrent_.depth() * sizeof(T), recurrent_.count(), wanted) {}
 
   int threads() const { return split_.threads(); }
 
@@ -49,8 +50,8 @@ class Backward {
       const bool own = p == 0 || !split_.by_rows();  // the first one's is the sum of all
       inputs_.emplace_back(a_.sizes.inputs, a_.sizes.features, height, panels,
                            own ? a_.dkernel : nullptr, own ? a_.dbias : nullptr);
-      carries_.emplace_back(a_.sizes.features, a_.sizes.features, height, panels,
-                            own ? a_.drecurrent_kernel : nullptr, nullptr);
+      carries_.emplace_back(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features, height,
+                            panels, own ? a_.drecurrent_kernel : nullptr, nullptr);
     }
   }
 
@@ -76,8 +77,10 @@ class Backward {
       const int64_t begin = end - std::min(end, block_);
       for (int64_t index = end - 1; index >= begin; --index) {
         gates(p, index, begin, rows, units, starts);
-        if (!split_.by_rows()) barrier_->wait();  // the products read all of du
-        through_carry(rows, panels, row(du_, index - begin, 0));
+        const bool last = index == begin;  // of the block, whose products follow
+        // The products read all of du.
+        if ((Cell::kRecurrent || last) && !split_.by_rows()) barrier_->wait();
+        if (Cell::kRecurrent) through_carry(rows, panels, row(du_, index - begin, 0));
         if (a_.sizes.reset) restarts(a_.sizes.time(index), rows, units);
       }
       weights(p, (end - begin) * (rows.end - rows.begin));
@@ -142,19 +145,20 @@ class Backward {
     const int64_t row = t * a_.sizes.batch + b, at = row * a_.sizes.features + unit;
     if (a_.sizes.masked(t, b)) return;
     State<T> d{load(a_.first_h + here, valid) + load(a_.wanted_hs + at, valid)};
-    State<T> from{load(starts.h[b] + unit, valid)}, to{load(a_.hs + at, valid)};
+    State<T> from{load(starts.h[b] + unit, valid)};
+    const State<T> to{load(a_.hs + at, valid)};
     if (Cell::kHasCell) {
       d.c = load(a_.first_c + here, valid);
       from.c = load(starts.c[b] + unit, valid);
-      to.c = load(a_.cs + at, valid);
     }
     Vector<T> saved[Cell::kSaved + 1];
     for (int s = 0; s < Cell::kSaved; ++s) {
       saved[s] = load(a_.saved + (row * Cell::kSaved + s) * a_.sizes.features + unit, valid);
     }
-    d = Cell::template backward<T>(from, to, saved, d, du, dz);
-    store(a_.first_h + here, d.h, valid);
-    if (Cell::kHasCell) store(a_.first_c + here, d.c, valid);
+    const State<T> next{a_.keep_h.of_next(at, valid, d.h), a_.keep_c.of_next(at, valid, d.c)};
+    const State<T> old = Cell::template backward<T>(from, to, saved, next, du, dz);
+    store(a_.first_h + here, old.h + (d.h - next.h), valid);
+    if (Cell::kHasCell) store(a_.first_c + here, old.c + (d.c - next.c), valid);
   }
 
   // What goes through u back to h.

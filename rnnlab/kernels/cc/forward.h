@@ -11,6 +11,7 @@ struct ForwardArrays {
   Sizes sizes;
   const T *xs, *kernel, *bias, *recurrent_kernel, *recurrent_bias;  // the last may be null
   Starts<T> h, c;
+  Keep<T> keep_h, keep_c;
   T *hs, *cs, *saved;  // cs is [T, B, H], or only the last [B, H] where nothing is saved
 };
 
@@ -25,8 +26,8 @@ class Forward {
   Forward(const ForwardArrays<T>& arrays, int wanted)
       : a_(arrays),
         input_(a_.sizes.inputs, a_.sizes.features),
-        recurrent_(a_.sizes.features, a_.sizes.features),
-        split_(a_.sizes, kGates * sizeof(T), input_.count(), wanted) {}
+        recurrent_(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features),
+        split_(a_.sizes, recurrent_.depth() * kGates * sizeof(T), input_.count(), wanted) {}
 
   int threads() const { return split_.threads(); }
 
@@ -59,7 +60,8 @@ class Forward {
       project(begin, steps, rows, panels, zs);
       for (int64_t i = 0; i < steps; ++i) {
         step(begin + i, rows, panels, zs + i * (rows.end - rows.begin) * z_row(panels), starts);
-        if (!split_.by_rows()) barrier_->wait();  // the next step reads all of h
+        // The next step reads all of h.
+        if (Cell::kRecurrent && !split_.by_rows()) barrier_->wait();
       }
     }
   }
@@ -128,12 +130,14 @@ class Forward {
     State<T> from{load(starts.h[b] + unit, valid)};
     if (Cell::kHasCell) from.c = load(starts.c[b] + unit, valid);
     State<T> to = Cell::template forward<T>(from, z, u, bias, saved);
+    const int64_t row = t * sizes.batch + b, at = row * sizes.features + unit;
+    to.h = a_.keep_h.blend(at, valid, from.h, to.h);
+    if (Cell::kHasCell) to.c = a_.keep_c.blend(at, valid, from.c, to.c);
     if (sizes.masked(t, b)) {
       to.h = load(starts.held_h[b] + unit, valid);
       if (Cell::kHasCell) to.c = load(starts.held_c[b] + unit, valid);
     }
-    const int64_t row = t * sizes.batch + b;
-    store(a_.hs + row * sizes.features + unit, to.h, valid);
+    store(a_.hs + at, to.h, valid);
     if (Cell::kHasCell) store(a_.cs + (kSave ? row : b) * sizes.features + unit, to.c, valid);
     if (!kSave) return;
     for (int s = 0; s < Cell::kSaved; ++s) {

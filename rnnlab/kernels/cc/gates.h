@@ -1,8 +1,9 @@
 // The gates of the cells that the kernel lists, forward and backward, for one vector of units.
 //
-// A cell has Gates columns a unit. `forward` takes z (what the input gives) and u (what the carry
-// gives) of each and keeps in `saved` what `backward` needs. Its state is h, and c if kHasCell. The
-// gradients of z and u are the same unless kSeparate.
+// A cell has kGates columns a unit, and a recurrent kernel if kRecurrent. `forward` takes z (what the
+// input gives) and u (what the carry gives) of each and keeps in `saved` what `backward` needs. Its
+// state is h, and c if kHasCell. The gradients of z and u are the same unless kSeparate. `backward`
+// reads the new state for Elman alone: what zoneout leaves is not what the gates gave.
 #pragma once
 
 #include "simd.h"
@@ -16,7 +17,7 @@ struct State {
 
 struct LSTM {
   static constexpr int kGates = 4, kSaved = 4;  // saved: i, f, g, o
-  static constexpr bool kHasCell = true, kSeparate = false;
+  static constexpr bool kHasCell = true, kSeparate = false, kRecurrent = true;
 
   template <class T>
   static State<T> forward(const State<T>& from, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -31,9 +32,10 @@ struct LSTM {
 
   // From the change wanted of the new state: that of u, and what goes past u to the old state.
   template <class T>
-  static State<T> backward(const State<T>& from, const State<T>& to, const Vector<T>* saved,
+  static State<T> backward(const State<T>& from, const State<T>&, const Vector<T>* saved,
                            const State<T>& d, Vector<T>* du, Vector<T>*) {
-    const Vector<T> i = saved[0], f = saved[1], g = saved[2], o = saved[3], t = tanh(to.c);
+    const Vector<T> i = saved[0], f = saved[1], g = saved[2], o = saved[3];
+    const Vector<T> t = tanh(f * from.c + i * g);
     const Vector<T> dc = d.c + d.h * o * (1 - t * t);
     du[0] = dc * g * i * (1 - i);
     du[1] = dc * from.c * f * (1 - f);
@@ -45,7 +47,7 @@ struct LSTM {
 
 struct GRU {
   static constexpr int kGates = 3, kSaved = 4;  // saved: r, z, n, u of n with its bias
-  static constexpr bool kHasCell = false, kSeparate = true;
+  static constexpr bool kHasCell = false, kSeparate = true, kRecurrent = true;
 
   template <class T>
   static State<T> forward(const State<T>& from, const Vector<T>* z, const Vector<T>* u,
@@ -72,7 +74,7 @@ struct GRU {
 
 struct ElmanTanh {
   static constexpr int kGates = 1, kSaved = 0;
-  static constexpr bool kHasCell = false, kSeparate = false;
+  static constexpr bool kHasCell = false, kSeparate = false, kRecurrent = true;
 
   template <class T>
   static State<T> forward(const State<T>&, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -90,7 +92,7 @@ struct ElmanTanh {
 
 struct ElmanRelu {
   static constexpr int kGates = 1, kSaved = 0;
-  static constexpr bool kHasCell = false, kSeparate = false;
+  static constexpr bool kHasCell = false, kSeparate = false, kRecurrent = true;
 
   template <class T>
   static State<T> forward(const State<T>&, const Vector<T>* z, const Vector<T>* u, Vector<T>,
@@ -104,6 +106,28 @@ struct ElmanRelu {
                            const State<T>& d, Vector<T>* du, Vector<T>*) {
     du[0] = to.h > 0 ? d.h : Vector<T>{};
     return State<T>{};
+  }
+};
+
+struct MinGRU {
+  static constexpr int kGates = 2, kSaved = 2;  // saved: z, n
+  static constexpr bool kHasCell = false, kSeparate = false, kRecurrent = false;
+
+  template <class T>
+  static State<T> forward(const State<T>& from, const Vector<T>* z, const Vector<T>*, Vector<T>,
+                          Vector<T>* saved) {
+    saved[0] = sigmoid(z[0]);
+    saved[1] = z[1];
+    return State<T>{from.h + saved[0] * (saved[1] - from.h)};
+  }
+
+  template <class T>
+  static State<T> backward(const State<T>& from, const State<T>&, const Vector<T>* saved,
+                           const State<T>& d, Vector<T>* du, Vector<T>*) {
+    const Vector<T> z = saved[0], n = saved[1];
+    du[0] = d.h * (n - from.h) * z * (1 - z);
+    du[1] = d.h * z;
+    return State<T>{d.h * (1 - z)};
   }
 };
 

@@ -27,9 +27,10 @@ struct Sizes {
 // however many come to work on them: results are the same, bit for bit.
 class Split {
  public:
-  Split(const Sizes& sizes, int64_t bytes_a_weight, int64_t panels, int wanted)
+  // unit_bytes: of the recurrent kernel, for each unit.
+  Split(const Sizes& sizes, int64_t unit_bytes, int64_t panels, int wanted)
       : batch_(sizes.batch), panels_(panels), wanted_(wanted) {
-    const int64_t kernel_bytes = sizes.features * sizes.features * bytes_a_weight;
+    const int64_t kernel_bytes = sizes.features * unit_bytes;
     by_rows_ =
         wanted == 1 || (sizes.batch >= 4 * wanted && kernel_bytes <= kSharedKernelBytes);
     // More threads than panels would only wait for the others.
@@ -55,6 +56,32 @@ class Split {
 template <class T>
 struct Starts {
   const T *first, *initial;  // both null where the cell has no such state
+};
+
+// Zoneout of one state: which elements stay as they were, by marks [T, B, H], or where there are
+// none what share of each stays. Plain cells have no marks and the share 0.
+template <class T>
+struct Keep {
+  const bool* marks;
+  T share;
+
+  Vector<T> blend(int64_t at, int64_t valid, Vector<T> old, Vector<T> next) const {
+    if (marks) return marked(at, valid) ? old : next;
+    return share == 0 ? next : share * old + (1 - share) * next;
+  }
+
+  // Of the change wanted of the result, what is wanted of the new state; the rest of the old one.
+  Vector<T> of_next(int64_t at, int64_t valid, Vector<T> wanted) const {
+    if (marks) return marked(at, valid) ? Vector<T>{} : wanted;
+    return share == 0 ? wanted : (1 - share) * wanted;
+  }
+
+ private:
+  typename VectorOf<T>::ints marked(int64_t at, int64_t valid) const {
+    typename VectorOf<T>::bytes bytes{};
+    std::memcpy(&bytes, marks + at, std::min<int64_t>(valid, kLanes<T>));
+    return __builtin_convertvector(bytes, typename VectorOf<T>::ints) != 0;
+  }
 };
 
 // For each row, what a step computes from and, should it be masked, what it leaves.

@@ -29,6 +29,12 @@ int threads_for(const ffi::ThreadPool& pool, const Sizes& sizes, int64_t weights
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pool.num_threads(), 1)));
 }
 
+template <class Cell>
+int64_t products_a_row(const Sizes& sizes) {
+  const int64_t read = sizes.inputs + (Cell::kRecurrent ? sizes.features : 0);
+  return Cell::kGates * sizes.features * read;
+}
+
 Sizes sizes_of(const Input& xs, const Input& mask, const Input& reset, int64_t features,
                bool reverse) {
   const auto shape = xs.dimensions();
@@ -48,13 +54,15 @@ ffi::Error dispatch(std::string_view cell, ffi::DataType dtype, Use use) noexcep
   if (cell == "gru") return with(GRU());
   if (cell == "elman_tanh") return with(ElmanTanh());
   if (cell == "elman_relu") return with(ElmanRelu());
+  if (cell == "min_gru") return with(MinGRU());
   return ffi::Error::InvalidArgument("no such cell");
 }
 
 ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Input recurrent_kernel,
                    Input recurrent_bias, Input h, Input c, Input initial_h, Input initial_c,
-                   Input mask, Input reset, Output hs, Output cs, Output saved,
-                   std::string_view cell, bool reverse, bool save) {
+                   Input mask, Input reset, Input keep_h, Input keep_c, Output hs, Output cs,
+                   Output saved, std::string_view cell, bool reverse, bool save, double share_h,
+                   double share_c) {
   return dispatch(cell, xs.element_type(), [&](auto gates, auto number) {
     using Cell = decltype(gates);
     using T = decltype(number);
@@ -64,9 +72,10 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
         read<T>(xs), read<T>(kernel), read<T>(bias), read<T>(recurrent_kernel),
         read<T>(recurrent_bias),
         {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
+        {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
         written<T>(hs), written<T>(cs), written<T>(saved)};
     const int threads = threads_for(
-        pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
+        pool, sizes, products_a_row<Cell>(sizes));
     if (save) {
       Forward<T, Cell, true> loop(arrays, threads);
       run_team(pool, loop.threads(), loop);
@@ -80,20 +89,21 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
 ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input recurrent_kernel,
                     Input saved, Input hs, Input cs, Input h, Input c, Input initial_h,
                     Input initial_c, Input wanted_hs, Input wanted_h, Input wanted_c, Input mask,
-                    Input reset, Output dxs, Output dkernel, Output dbias,
-                    Output drecurrent_kernel, Output drecurrent_bias, Output first_h,
+                    Input reset, Input keep_h, Input keep_c, Output dxs, Output dkernel,
+                    Output dbias, Output drecurrent_kernel, Output drecurrent_bias, Output first_h,
                     Output first_c, Output dinitial_h, Output dinitial_c, std::string_view cell,
-                    bool reverse) {
+                    bool reverse, double share_h, double share_c) {
   return dispatch(cell, xs.element_type(), [&](auto gates, auto number) {
     using Cell = decltype(gates);
     using T = decltype(number);
     const Sizes sizes = sizes_of(xs, mask, reset, h.dimensions()[1], reverse);
     const int threads = threads_for(
-        pool, sizes, Cell::kGates * sizes.features * (sizes.inputs + sizes.features));
+        pool, sizes, products_a_row<Cell>(sizes));
     Backward<T, Cell> loop({sizes,
                             read<T>(xs), read<T>(kernel), read<T>(recurrent_kernel),
                             read<T>(saved), read<T>(hs), read<T>(cs),
                             {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
+                            {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
                             read<T>(wanted_hs), read<T>(wanted_h), read<T>(wanted_c),
                             written<T>(dxs), written<T>(dkernel), written<T>(dbias),
                             written<T>(drecurrent_kernel), written<T>(drecurrent_bias),
@@ -111,9 +121,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     ffi::Ffi::Bind()
         .Ctx<ffi::ThreadPool>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
-        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
-        .Attr<std::string_view>("cell").Attr<bool>("reverse").Attr<bool>("save"));
+        .Attr<std::string_view>("cell").Attr<bool>("reverse").Attr<bool>("save")
+        .Attr<double>("share_h").Attr<double>("share_c"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnlab_backward, backward,
@@ -121,10 +132,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Ctx<ffi::ThreadPool>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
-        .Arg<Input>()
+        .Arg<Input>().Arg<Input>().Arg<Input>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
         .Ret<ffi::AnyBuffer>()
-        .Attr<std::string_view>("cell").Attr<bool>("reverse"));
+        .Attr<std::string_view>("cell").Attr<bool>("reverse")
+        .Attr<double>("share_h").Attr<double>("share_c"));
 
 }  // namespace rnnlab

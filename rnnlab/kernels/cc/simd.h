@@ -22,11 +22,13 @@ template <>
 struct VectorOf<float> {
   typedef float type __attribute__((vector_size(kVectorBytes)));
   typedef int32_t ints __attribute__((vector_size(kVectorBytes)));
+  typedef int8_t bytes __attribute__((vector_size(kVectorBytes / 4)));
 };
 template <>
 struct VectorOf<double> {
   typedef double type __attribute__((vector_size(kVectorBytes)));
   typedef int64_t ints __attribute__((vector_size(kVectorBytes)));
+  typedef int8_t bytes __attribute__((vector_size(kVectorBytes / 8)));
 };
 template <class T>
 using Vector = typename VectorOf<T>::type;
