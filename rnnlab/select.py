@@ -1,7 +1,7 @@
 """Which strategy `Auto` takes: an ordered list that anyone can read, call and test."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -27,7 +27,8 @@ class Rule(NamedTuple):
 
 def _features(cell: Cell) -> int:
     """Of a cell that the kernel lists."""
-    return cell.cell.features if isinstance(cell, Zoneout) else cell.features
+    inner: Any = cell.cell if isinstance(cell, Zoneout) else cell
+    return inner.features
 
 
 RULES: tuple[Rule, ...] = (

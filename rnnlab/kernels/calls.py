@@ -91,9 +91,9 @@ def backward(
     results = _call("rnnlab_backward", arrays, run.marks, shapes, **_options(cell, reverse))
     dxs, *gradients = results[:5]
     pairs = zip(weights, gradients, strict=True)
-    weights = Weights(*(None if a is None else gradient for a, gradient in pairs))
+    given: list[Any] = [None if a is None else gradient for a, gradient in pairs]
     start, initial = (State(h, c if has_c else None) for h, c in (results[5:7], results[7:9]))
-    return weights, start, initial, dxs if with_inputs else None
+    return Weights(*given), start, initial, dxs if with_inputs else None
 
 
 def _options(cell: Listed, reverse: bool) -> dict[str, Any]:
@@ -111,7 +111,8 @@ def _call(
     """The library reads an array without entries as one that is not there."""
     dtype = arrays[0].dtype
     arguments = [jnp.zeros((0,), dtype) if a is None else a for a in arrays]
-    flags = [marks.mask, marks.reset, *(marks.keep or State(None))]
+    keep = (None, None) if marks.keep is None else marks.keep
+    flags = [marks.mask, marks.reset, *keep]
     arguments += [jnp.zeros((0,), bool) if a is None else a for a in flags]
     types = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     return varying_alike(jax.ffi.ffi_call(target, types)(*arguments, **attributes), arguments)
