@@ -154,7 +154,12 @@ def _text(value: Any) -> str:
 
 def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
     """`--layers` cells of kind `--cell` with `--features`."""
-    return (CELLS[values.cell](values.features),) * values.layers
+    return (build_cell(values, values.features),) * values.layers
+
+
+def build_cell(values: flags.FlagValues, features: int) -> Cell:
+    """One layer of kind `--cell`."""
+    return CELLS[values.cell](features)
 
 
 def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:

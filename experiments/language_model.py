@@ -15,13 +15,11 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import jax
-import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, language_recipe
 from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
 from rnnlab.models import LanguageModel, generate
-from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
 from rnnlab.training.run import RunDirectory
 
@@ -58,9 +56,6 @@ def _define_flags() -> None:
     integer("seq_length", 64, "Steps per window, through which gradients go.", 1)
     boolean("stateful", True, "Whether the carry goes on from window to window in training.")
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
-    integer("embedding_features", 64, "Features of the embedding.", 1)
-    boolean("tied", False, "Whether the output kernel is the transposed embedding.")
-    number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
     flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
     integer("length", 500, "Characters of a sample.", 1)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
@@ -68,18 +63,12 @@ def _define_flags() -> None:
 
 
 _define_flags()
+language_recipe.define_flags(FLAGS)
 
 
 def build_model(vocabulary_size: int) -> LanguageModel:
     """The model of the flags."""
-    return LanguageModel(
-        vocabulary_size=vocabulary_size,
-        embedding_features=FLAGS.embedding_features,
-        cells=common.build_cells(FLAGS),
-        tied=FLAGS.tied,
-        dropout=FLAGS.dropout,
-        strategy=STRATEGIES[FLAGS.strategy](),
-    )
+    return language_recipe.build_model(FLAGS, vocabulary_size)
 
 
 def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
@@ -106,10 +95,13 @@ def build_task(
 
     def loss(params, carry, window, key):
         tokens = window.inputs.T  # time first
-        carry, logits = model.apply(params, tokens, carry, start=window.start, key=key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
-        nats = Ratio.mean(losses, window.weights.T)
-        return nats, (carry, {"bpc": Ratio(nats.total / math.log(2), nats.weight)})
+        targets, weights = window.targets.T, window.weights.T
+        carry, losses, nats = model.losses(
+            params, tokens, targets, carry, start=window.start, key=key
+        )
+        nats = Ratio.mean(nats, weights)
+        bits = Ratio(nats.total / math.log(2), nats.weight)
+        return Ratio.mean(losses, weights), (carry, {"bpc": bits})
 
     def held_out(split):
         streams = Streams(vocabulary.encode(splits[split]), FLAGS.eval_streams, FLAGS.seq_length)

@@ -3,3 +3,5 @@
 from rnnlab.models.classifier import Classifier as Classifier
 from rnnlab.models.language import LanguageModel as LanguageModel
 from rnnlab.models.language import generate as generate
+from rnnlab.models.regularisation import Regularisation as Regularisation
+from rnnlab.models.softmax import Softmax as Softmax

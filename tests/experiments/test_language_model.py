@@ -294,3 +294,28 @@ def test_command_line():
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: Unknown command line flag 'bogus'")
     assert "Traceback" not in failed.stderr
+
+
+def test_dropout_is_for_all_places_that_have_no_rate_of_their_own():
+    def rates(*options):
+        common.parse(experiment.FLAGS, arguments("unused", *options))
+        model = experiment.build_model(9).regularisation
+        return model.inputs, model.layers, model.outputs
+
+    assert rates() == (0, 0, 0)
+    assert rates("--dropout=0.5") == (0.5, 0.5, 0.5)
+    assert rates("--dropout=0.5", "--input_dropout=0", "--output_dropout=0.3") == (0, 0.5, 0.3)
+
+
+def test_a_regularised_run_pays_for_its_outputs_in_training_alone():
+    task, config = setup(
+        *("unused", "--embedding_dropout=0.1", "--dropout=0.3", "--variational", "--layers=3"),
+        *("--weight_drop=0.5", "--activation_penalty=2", "--temporal_penalty=1"),
+        *("--residual", "--output_features=4", "--softmax_chunk=5", "--tied"),
+    )
+    params, window = task.init(jax.random.key(0)), next(task.train_batches(0))
+    carry = task.initial_state(params, config.batch_size)
+    evaluated, (_, metrics) = task.loss(params, carry, window, None)
+    assert metrics["bpc"].value * np.log(2) == pytest.approx(evaluated.value, rel=1e-6)
+    trained, (_, metrics) = task.loss(params, carry, window, jax.random.key(0))
+    assert trained.value > metrics["bpc"].value * np.log(2) + 0.001

@@ -29,7 +29,10 @@ OTHER = {
     language_model: {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
-        **{"eval_streams": 3, "embedding_features": 6},
+        **{"eval_streams": 3, "embedding_features": 6, "output_features": 5, "residual": "true"},
+        **{"softmax_chunk": 3, "input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
+        **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
+        **{"activation_penalty": 2.0, "temporal_penalty": 1.0},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
 }
@@ -115,7 +118,7 @@ CHANGES = [(module, *change) for module, flags in OTHER.items() for change in fl
 def test_another_value_is_refused_with_both(resume, module, name, value):
     with pytest.raises(ValueError, match="cannot go on with this run") as error:
         resume(module, f"--{name}={value}")
-    saved = RunDirectory(module.FLAGS.workdir).read_flags()[name]
+    saved = RunDirectory(module.FLAGS.workdir).read_flags().get(name, "(unset)")
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
     assert str(error.value).count(" there, ") == 1
     assert "Give the flags of" in str(error.value)

@@ -1,0 +1,82 @@
+"""The flags that say what a language model is and how it is regularised, and the model of them."""
+
+from absl import flags
+
+from experiments import common
+from rnnlab.core.cell import Cell
+from rnnlab.models import LanguageModel, Regularisation, Softmax
+from rnnlab.models.sizes import connected
+from rnnlab.strategies import STRATEGIES
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Adds them to those of the experiment."""
+
+    def rate(name, text, default: float | None = 0.0):
+        flags.DEFINE_float(name, default, text, 0.0, 0.99, flag_values=values)
+
+    def penalty(name, text):
+        flags.DEFINE_float(name, 0.0, text, 0.0, flag_values=values)
+
+    def integer(name, default, text, low):
+        flags.DEFINE_integer(name, default, text, low, flag_values=values)
+
+    def boolean(name, text):
+        flags.DEFINE_bool(name, False, text, flag_values=values)
+
+    integer("embedding_features", 64, "Features of the embedding.", 1)
+    integer("output_features", 0, "Features of the last layer; 0: as many as the others.", 0)
+    boolean("tied", "Whether the output kernel is the transposed embedding.")
+    boolean("residual", "Skips around every layer that puts out as many features as it reads.")
+    integer("softmax_chunk", 0, "Rows whose logits exist at a time in the loss; 0: all.", 0)
+    rate("dropout", "Rate on the embedding, between layers, on the output.")
+    rate("input_dropout", "Rate on the embedding; default: --dropout.", None)
+    rate("layer_dropout", "Rate between layers; default: --dropout.", None)
+    rate("output_dropout", "Rate on the output; default: --dropout.", None)
+    rate("embedding_dropout", "Rate at which a word is dropped, wherever it stands in the window.")
+    rate("weight_drop", "Rate on the recurrent kernels, one mask a window.")
+    boolean("variational", "Whether dropout has one mask for all steps of a window.")
+    penalty("activation_penalty", "AR: times the mean square of the dropped outputs.")
+    penalty("temporal_penalty", "TAR: times the mean square of the change of the outputs.")
+
+
+def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel:
+    """The model of the flags."""
+    return LanguageModel(
+        vocabulary_size=vocabulary_size,
+        embedding_features=values.embedding_features,
+        cells=build_cells(values),
+        tied=values.tied,
+        softmax=Softmax(values.softmax_chunk),
+        regularisation=build_regularisation(values),
+        strategy=STRATEGIES[values.strategy](),
+    )
+
+
+def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
+    """The layers of the flags; the last may be of another size, and layers may have skips."""
+    cells = common.build_cells(values)
+    if values.output_features:
+        cells = (*cells[:-1], common.build_cell(values, values.output_features))
+    if not values.residual:
+        return cells
+    return connected(cells, values.embedding_features)
+
+
+def build_regularisation(values: flags.FlagValues) -> Regularisation:
+    """The regularisation of the flags."""
+
+    def rate(name) -> float:
+        own = getattr(values, name)
+        return values.dropout if own is None else own
+
+    return Regularisation(
+        embedding=values.embedding_dropout,
+        inputs=rate("input_dropout"),
+        layers=rate("layer_dropout"),
+        outputs=rate("output_dropout"),
+        weights=values.weight_drop,
+        variational=values.variational,
+        activation=values.activation_penalty,
+        temporal=values.temporal_penalty,
+    )
