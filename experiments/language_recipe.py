@@ -1,10 +1,12 @@
 """The flags that say what a language model is and how it is regularised, and the model of them."""
 
+import re
+
 from absl import flags
 
 from experiments import common
 from rnnlab.core.cell import Cell
-from rnnlab.models import LanguageModel, Regularisation, Softmax
+from rnnlab.models import AdaptiveSoftmax, LanguageModel, Regularisation, Softmax
 from rnnlab.models.sizes import connected
 from rnnlab.strategies import STRATEGIES
 
@@ -28,7 +30,10 @@ def define_flags(values: flags.FlagValues) -> None:
     integer("output_features", 0, "Features of the last layer; 0: as many as the others.", 0)
     boolean("tied", "Whether the output kernel is the transposed embedding.")
     boolean("residual", "Skips around every layer that puts out as many features as it reads.")
-    integer("softmax_chunk", 0, "Rows whose logits exist at a time in the loss; 0: all.", 0)
+    integer("softmax_chunk", 0, "Rows whose logits exist at a time; 0: all, of clusters 128.", 0)
+    text = "First words of the clusters of an adaptive softmax, from frequent to rare; empty: none."
+    flags.DEFINE_string("cutoffs", "", text, flag_values=values)
+    flags.register_validator("cutoffs", _is_list, "expected whole numbers with commas", values)
     rate("dropout", "Rate on the embedding, between layers, on the output.")
     rate("input_dropout", "Rate on the embedding; default: --dropout.", None)
     rate("layer_dropout", "Rate between layers; default: --dropout.", None)
@@ -40,6 +45,10 @@ def define_flags(values: flags.FlagValues) -> None:
     penalty("temporal_penalty", "TAR: times the mean square of the change of the outputs.")
 
 
+def _is_list(text: str) -> bool:
+    return re.fullmatch(r"(\d+(,\d+)*)?", text) is not None
+
+
 def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel:
     """The model of the flags."""
     return LanguageModel(
@@ -47,7 +56,7 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
         embedding_features=values.embedding_features,
         cells=build_cells(values),
         tied=values.tied,
-        softmax=Softmax(values.softmax_chunk),
+        softmax=build_softmax(values),
         regularisation=build_regularisation(values),
         strategy=STRATEGIES[values.strategy](),
     )
@@ -61,6 +70,15 @@ def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
     if not values.residual:
         return cells
     return connected(cells, values.embedding_features)
+
+
+def build_softmax(values: flags.FlagValues) -> Softmax | AdaptiveSoftmax:
+    """The output layer of the flags."""
+    if not values.cutoffs:
+        return Softmax(values.softmax_chunk)
+    cutoffs = tuple(map(int, values.cutoffs.split(",")))
+    chunk = {"chunk": values.softmax_chunk} if values.softmax_chunk else {}
+    return AdaptiveSoftmax(cutoffs, **chunk)
 
 
 def build_regularisation(values: flags.FlagValues) -> Regularisation:

@@ -19,6 +19,7 @@ from rnnlab.cells.stack import Stack
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Array, Key, PyTree
 from rnnlab.dropout import embedding_dropout, weight_drop
+from rnnlab.models.adaptive_softmax import AdaptiveSoftmax
 from rnnlab.models.partition import split_over_model
 from rnnlab.models.regularisation import Regularisation
 from rnnlab.models.softmax import Softmax, SoftmaxParams
@@ -34,6 +35,7 @@ class LanguageModelParams(NamedTuple):
     cells: tuple[PyTree, ...]  # one entry a layer
     kernel: Array | None  # [H, V]; None where it is the transposed embedding
     bias: Array  # [V]
+    tails: tuple[PyTree, ...] = ()  # of an `AdaptiveSoftmax`, whose kernel and bias are its head's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +71,17 @@ class LanguageModel:
     embedding_features: int
     cells: tuple[Cell, ...]
     tied: bool = False
-    softmax: Softmax = dataclasses.field(default_factory=Softmax)
+    softmax: Softmax | AdaptiveSoftmax = dataclasses.field(default_factory=Softmax)
     regularisation: Regularisation = dataclasses.field(default_factory=Regularisation)
     strategy: Strategy = dataclasses.field(default_factory=Auto)
 
     def init(self, key: Key) -> LanguageModelParams:
-        """Draws float32 parameters; a ValueError where `tied` does not fit the sizes."""
+        """Draws float32 parameters; a ValueError where `tied` does not fit the rest."""
+        if self.tied and isinstance(self.softmax, AdaptiveSoftmax):
+            raise ValueError(
+                "tied: expected a Softmax, whose kernel has the shape of the embedding, got an"
+                " AdaptiveSoftmax. Use tied=False."
+            )
         embedding_key, cells_key, kernel_key = jax.random.split(key, 3)
         cells = Stack(self.cells).init(cells_key, self.embedding_features)
         features = Stack(self.cells).out_features(cells, self.embedding_features)
@@ -91,6 +98,7 @@ class LanguageModel:
             cells=cells,
             kernel=None if self.tied else softmax.kernel,
             bias=softmax.bias,
+            tails=softmax.tails,
         )
 
     def partition(self, params: LanguageModelParams, count: int) -> PyTree:
@@ -103,7 +111,12 @@ class LanguageModel:
         specs = specs._replace(embedding=split_over_model(params.embedding.shape, (0, 1), count))
         if params.kernel is not None:
             specs = specs._replace(kernel=split_over_model(params.kernel.shape, (1, 0), count))
-        return specs._replace(bias=split_over_model(params.bias.shape, (0,), count))
+        tails = tuple(
+            spec._replace(kernel=split_over_model(tail.kernel.shape, (1, 0), count))
+            for spec, tail in zip(specs.tails, params.tails, strict=True)
+        )
+        bias = split_over_model(params.bias.shape, (0,), count)
+        return specs._replace(bias=bias, tails=tails)
 
     def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
         """The carry before the first token of `batch_size` texts."""
@@ -213,7 +226,7 @@ class LanguageModel:
 
     def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:
         kernel = params.embedding.T if params.kernel is None else params.kernel
-        return SoftmaxParams(kernel, params.bias)
+        return SoftmaxParams(kernel, params.bias, params.tails)
 
 
 def generate(

@@ -16,9 +16,9 @@ from rnnlab.core.types import Array, Key
 class SoftmaxParams(NamedTuple):
     """The parameters of a softmax."""
 
-    kernel: Array  # [H, V]
-    bias: Array  # [V]
-    tails: tuple[Any, ...] = ()  # of an `AdaptiveSoftmax`
+    kernel: Array  # [H, V], of an adaptive one [H, frequent words + clusters]
+    bias: Array  # [V], likewise
+    tails: tuple[Any, ...] = ()  # one entry a cluster of an adaptive one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,22 +85,37 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
 
-def by_chunks(function: Callable[..., Array], size: int, *rows: Array) -> Array:
+def by_chunks(
+    function: Callable[..., Array], size: int, *rows: Array, count: Array | None = None
+) -> Array:
     """`function(*rows)`, `size` rows at a time, keeping nothing of a chunk for its gradient.
 
     Args:
-      function: arrays `[size, ...]` -> `[size]`, each row by itself.
+      function: arrays `[size, ...]` -> floats `[size]`, each row by itself.
       size: rows of a chunk; the last one is filled up with zeros.
       *rows: `[N, ...]`.
+      count: int `[]`, rows from the first on that matter; None: all. Chunks beyond are skipped.
 
     Returns:
-      `[N]`.
+      `[N]`, 0 beyond `count`.
     """
-    count = len(rows[0])
-    chunks = jax.tree.map(lambda a: _in_chunks(a, min(size, count)), rows)
-    # Residuals would add up to what chunks are there to avoid.
-    body = jax.checkpoint(lambda chunk: function(*chunk))
-    return jax.lax.map(body, chunks).reshape(-1)[:count]
+    number = len(rows[0])
+    size = min(size, number)
+    chunks = jax.tree.map(lambda a: _in_chunks(a, size), rows)
+    starts = jnp.arange(0, number, size)
+    output = jax.eval_shape(function, *jax.tree.map(lambda a: a[0], chunks))
+
+    # Residuals of the chunks would add up to what chunks are there to avoid.
+    @jax.checkpoint
+    def compute(start, chunk):
+        if count is None:
+            return function(*chunk)
+        nothing = jnp.zeros(output.shape, output.dtype)
+        values = jax.lax.cond(start < count, function, lambda *chunk: nothing, *chunk)
+        return jnp.where(start + jnp.arange(size) < count, values, nothing)
+
+    values = jax.lax.map(lambda part: compute(*part), (starts, chunks))
+    return values.reshape(-1)[:number]
 
 
 def _in_chunks(rows: Array, size: int) -> Array:

@@ -316,6 +316,20 @@ def test_a_regularised_run_pays_for_its_outputs_in_training_alone():
     params, window = task.init(jax.random.key(0)), next(task.train_batches(0))
     carry = task.initial_state(params, config.batch_size)
     evaluated, (_, metrics) = task.loss(params, carry, window, None)
-    assert metrics["bpc"].value * np.log(2) == pytest.approx(evaluated.value, rel=1e-6)
+    nats = float(metrics["bpc"].value) * np.log(2)
+    assert nats == pytest.approx(float(evaluated.value), rel=1e-6)
     trained, (_, metrics) = task.loss(params, carry, window, jax.random.key(0))
     assert trained.value > metrics["bpc"].value * np.log(2) + 0.001
+
+
+def test_a_run_with_an_adaptive_softmax_learns_and_generates(tmp_path, capsys):
+    experiment.main(arguments(tmp_path, "--cutoffs=8,12", "--softmax_chunk=8"))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    valid = [line["loss"] for line in lines if line["split"] == "valid"]
+    assert valid[-1] < valid[0]
+    look(tmp_path, "eval")
+    assert f"valid: loss {min(valid):.4f} nats" in capsys.readouterr().out
+    look(tmp_path, "generate", "--length=5")
+    assert len(capsys.readouterr().out) == 1 + 5 + 1
+    with pytest.raises(SystemExit, match="expected whole numbers with commas"):
+        experiment.main(arguments(tmp_path / "other", "--cutoffs=8;12"))
