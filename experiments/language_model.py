@@ -2,11 +2,12 @@
 
     python -m experiments.language_model --dataset=python_docs --workdir=runs/demo
     python -m experiments.language_model --workdir=runs/demo --mode=eval
+    python -m experiments.language_model --workdir=runs/demo --mode=eval --dynamic_evaluation
     python -m experiments.language_model --workdir=runs/demo --mode=generate --prompt="The "
 
 The first command trains (about a minute on two cores), prints the loss in nats, bits per
 character and perplexity of the held-out text, and a sample. The same command again resumes where
-the run stopped. The other two look at the run, with its own flags.
+the run stopped. The others look at the run, with its own flags.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from experiments import common, language_recipe
 from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
 from rnnlab.models import LanguageModel, generate
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
-from rnnlab.training.run import RunDirectory
+from rnnlab.training.run import RunDirectory, identity
 
 FLAGS = common.define_shared_flags(
     {
@@ -35,7 +36,8 @@ FLAGS = common.define_shared_flags(
         "decay_steps": 1000,
     }
 )
-SAMPLING = ("mode", "prompt", "length", "temperature", "top_k")  # not part of what a run is
+SAMPLING = ("mode", "prompt", "length", "temperature", "top_k", *language_recipe.DYNAMIC)
+"""Flags of a look at a run, which are not part of what it is."""
 
 
 def _define_flags() -> None:
@@ -64,6 +66,7 @@ def _define_flags() -> None:
 
 _define_flags()
 language_recipe.define_flags(FLAGS)
+language_recipe.define_dynamic_flags(FLAGS)
 
 
 def build_model(vocabulary_size: int) -> LanguageModel:
@@ -104,8 +107,10 @@ def build_task(
         return Ratio.mean(losses, weights), (carry, {"bpc": bits})
 
     def held_out(split):
-        streams = Streams(vocabulary.encode(splits[split]), FLAGS.eval_streams, FLAGS.seq_length)
-        return streams.epoch
+        shape = FLAGS.eval_streams, FLAGS.seq_length
+        if FLAGS.dynamic_evaluation:
+            shape = 1, FLAGS.dynamic_length
+        return Streams(vocabulary.encode(splits[split]), *shape).epoch
 
     train = vocabulary.encode(splits["train"])
     streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
@@ -176,7 +181,12 @@ def train() -> None:
 def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
-    report(*score_best(task, config))
+    if not FLAGS.dynamic_evaluation:
+        report(*score_best(task, config))
+        return
+    expected = identity(config.flags, config.data, task.assets)
+    params, step = load_best(task.init, config.workdir, expected)
+    report(language_recipe.evaluate_dynamically(FLAGS, task, params), step)
 
 
 def generate_text() -> None:
@@ -190,6 +200,8 @@ def generate_text() -> None:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, and does what `--mode` says."""
     common.parse(FLAGS, arguments)
+    if FLAGS.dynamic_evaluation and FLAGS.mode != "eval":
+        sys.exit(f"error: --dynamic_evaluation goes with --mode=eval, got --mode={FLAGS.mode}.")
     if FLAGS.mode != "train":
         common.parse_with_run(FLAGS, arguments)
     {"train": train, "eval": evaluate, "generate": generate_text}[FLAGS.mode]()

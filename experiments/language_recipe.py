@@ -1,14 +1,17 @@
 """The flags that say what a language model is and how it is regularised, and the model of them."""
 
+import itertools
 import re
 
 from absl import flags
 
 from experiments import common
 from rnnlab.core.cell import Cell
+from rnnlab.core.types import PyTree
 from rnnlab.models import AdaptiveSoftmax, LanguageModel, Regularisation, Softmax
 from rnnlab.models.sizes import connected
 from rnnlab.strategies import STRATEGIES
+from rnnlab.training import Task, mean_squares, score_dynamically
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -43,6 +46,54 @@ def define_flags(values: flags.FlagValues) -> None:
     boolean("variational", "Whether dropout has one mask for all steps of a window.")
     penalty("activation_penalty", "AR: times the mean square of the dropped outputs.")
     penalty("temporal_penalty", "TAR: times the mean square of the change of the outputs.")
+
+
+DYNAMIC = (
+    "dynamic_evaluation",
+    "dynamic_learning_rate",
+    "dynamic_decay",
+    "dynamic_rms",
+    "dynamic_length",
+)
+"""Flags of dynamic evaluation, which are not part of what a run is."""
+SQUARED_WINDOWS = 200
+"""Windows of the training text that the mean squares of dynamic evaluation are taken over."""
+
+
+def define_dynamic_flags(values: flags.FlagValues) -> None:
+    """Adds those of dynamic evaluation."""
+    boolean, number = flags.DEFINE_bool, flags.DEFINE_float
+    text = "Whether mode eval learns from each segment once it is scored."
+    boolean("dynamic_evaluation", False, text, flag_values=values)
+    text = "Divides by the root mean square of gradients of the training text."
+    boolean("dynamic_rms", True, text, flag_values=values)
+    number("dynamic_learning_rate", 2e-3, "Of dynamic evaluation.", 0.0, flag_values=values)
+    text = "Share of what was learned that a segment forgets."
+    number("dynamic_decay", 0.02, text, 0.0, 1.0, flag_values=values)
+    text = "Steps per segment; the text is one stream."
+    flags.DEFINE_integer("dynamic_length", 20, text, 1, flag_values=values)
+
+
+def evaluate_dynamically(
+    values: flags.FlagValues, task: Task, params: PyTree
+) -> dict[str, dict[str, float]]:
+    """Set -> scores of dynamic evaluation, each from the same parameters on."""
+    squares = None
+    if values.dynamic_rms:
+        windows = itertools.islice(task.train_batches(0), SQUARED_WINDOWS)
+        squares = mean_squares(task, params, windows, values.dtype)
+    return {
+        name: score_dynamically(
+            task,
+            params,
+            batches(),
+            learning_rate=values.dynamic_learning_rate,
+            decay=values.dynamic_decay,
+            squares=squares,
+            dtype=values.dtype,
+        )
+        for name, batches in task.eval_batches.items()
+    }
 
 
 def _is_list(text: str) -> bool:

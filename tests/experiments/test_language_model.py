@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -107,6 +108,27 @@ def test_eval_mode_repeats_the_scores_with_the_flags_of_the_run(trained, capsys)
     metrics = json.loads((trained / "run.json").read_text())["metrics"]
     for split in ("valid", "test"):
         assert f"{split}: loss {metrics[split]['loss']:.4f} nats" in printed
+
+
+def dynamic_scores(trained, capsys, *options):
+    look(trained, "eval", "--dynamic_evaluation", *options)
+    printed = capsys.readouterr().out
+    return [float(loss) for loss in re.findall(r": loss (\d\.\d+) nats", printed)]
+
+
+def test_dynamic_evaluation_learns_from_what_it_has_scored(trained, capsys):
+    metrics = json.loads((trained / "run.json").read_text())["metrics"]
+    static = dynamic_scores(trained, capsys, "--dynamic_learning_rate=0")
+    assert len(static) == 2
+    # One stream instead of two: what differs is where the carry starts.
+    assert static == pytest.approx([metrics[s]["loss"] for s in ("valid", "test")], abs=0.02)
+    by_rms = ("--dynamic_learning_rate=0.01",)
+    plain = ("--nodynamic_rms", "--dynamic_learning_rate=0.5", "--dynamic_decay=0")
+    for options in (by_rms, plain):
+        adapted = dynamic_scores(trained, capsys, "--dynamic_length=4", *options)
+        assert all(a < s - 0.01 for a, s in zip(adapted, static, strict=True))
+    with pytest.raises(SystemExit, match="goes with --mode=eval, got --mode=generate"):
+        look(trained, "generate", "--dynamic_evaluation")
 
 
 def test_eval_mode_refuses_other_flags(trained):
