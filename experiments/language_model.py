@@ -99,8 +99,10 @@ def build_task(
     def loss(params, carry, window, key):
         tokens = window.inputs.T  # time first
         targets, weights = window.targets.T, window.weights.T
+        # The next window begins where a short one ends, so its carry is the one from there.
+        mask = weights > 0 if FLAGS.length_deviation else None
         carry, losses, nats = model.losses(
-            params, tokens, targets, carry, start=window.start, key=key
+            params, tokens, targets, carry, start=window.start, mask=mask, key=key
         )
         nats = Ratio.mean(nats, weights)
         bits = Ratio(nats.total / math.log(2), nats.weight)
@@ -113,11 +115,11 @@ def build_task(
         return Streams(vocabulary.encode(splits[split]), *shape).epoch
 
     train = vocabulary.encode(splits["train"])
-    streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
+    streams = language_recipe.build_streams(FLAGS, train)
     return Task(
         init=model.init,
         loss=loss,
-        optimizer=common.build_optimizer(FLAGS),
+        optimizer=language_recipe.build_optimizer(FLAGS),
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
         initial_state=model.initial_carry,

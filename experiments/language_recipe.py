@@ -3,11 +3,14 @@
 import itertools
 import re
 
+import numpy as np
+import optax
 from absl import flags
 
 from experiments import common
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import PyTree
+from rnnlab.data import RandomStreams, Streams
 from rnnlab.models import AdaptiveSoftmax, LanguageModel, Regularisation, Softmax
 from rnnlab.models.sizes import connected
 from rnnlab.strategies import STRATEGIES
@@ -29,6 +32,8 @@ def define_flags(values: flags.FlagValues) -> None:
     def boolean(name, text):
         flags.DEFINE_bool(name, False, text, flag_values=values)
 
+    text = "Of random window lengths around --seq_length, as --learning_rate then is; 0: all equal."
+    flags.DEFINE_float("length_deviation", 0.0, text, 0.0, flag_values=values)
     integer("embedding_features", 64, "Features of the embedding.", 1)
     integer("output_features", 0, "Features of the last layer; 0: as many as the others.", 0)
     boolean("tied", "Whether the output kernel is the transposed embedding.")
@@ -72,6 +77,20 @@ def define_dynamic_flags(values: flags.FlagValues) -> None:
     number("dynamic_decay", 0.02, text, 0.0, 1.0, flag_values=values)
     text = "Steps per segment; the text is one stream."
     flags.DEFINE_integer("dynamic_length", 20, text, 1, flag_values=values)
+
+
+def build_streams(values: flags.FlagValues, tokens: np.ndarray) -> Streams | RandomStreams:
+    """The training text as windows, of equal or of random length."""
+    shape = values.batch_size, values.seq_length
+    if not values.length_deviation:
+        return Streams(tokens, *shape, values.stateful)
+    return RandomStreams(tokens, *shape, values.length_deviation, values.seed, values.stateful)
+
+
+def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:
+    """That of the flags; where windows are of random length, updates are in proportion to it."""
+    full_weight = values.batch_size * values.seq_length if values.length_deviation else 0.0
+    return common.build_optimizer(values, full_weight)
 
 
 def evaluate_dynamically(

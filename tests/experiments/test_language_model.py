@@ -1,3 +1,4 @@
+import itertools
 import json
 import pathlib
 import re
@@ -355,3 +356,30 @@ def test_a_run_with_an_adaptive_softmax_learns_and_generates(tmp_path, capsys):
     assert len(capsys.readouterr().out) == 1 + 5 + 1
     with pytest.raises(SystemExit, match="expected whole numbers with commas"):
         experiment.main(arguments(tmp_path / "other", "--cutoffs=8;12"))
+
+
+def test_windows_of_random_length_go_on_with_the_carry_of_their_last_real_step():
+    task, config = setup("unused", "--length_deviation=2", "--clip_norm=0")
+    model = experiment.build_model(16)
+    params = task.init(jax.random.key(0))
+    carry = start = task.initial_state(params, config.batch_size)
+    windows, real = [], []
+    for window in itertools.islice(task.train_batches(0), 3):
+        ratio, (carry, _) = task.loss(params, carry, window, None)
+        windows.append(window)
+        real.append(float(ratio.weight))
+    lengths = [int(window.weights[0].sum()) for window in windows]
+    assert len(set(lengths)) > 1 and max(lengths) < windows[0].inputs.shape[1]
+    assert real == [4 * length for length in lengths]
+    tokens = np.concatenate([w.inputs[:, :n] for w, n in zip(windows, lengths, strict=True)], 1)
+    expected, _ = model.apply(params, tokens.T, start)
+    for got, want in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_more_steps_of_random_length_equal_as_many_at_once(tmp_path):
+    options = ("--length_deviation=2", "--embedding_dropout=0.2", "--weight_drop=0.2")
+    experiment.main(arguments(tmp_path / "parts", "--steps=7", *options))
+    experiment.main(arguments(tmp_path / "parts", *options))
+    experiment.main(arguments(tmp_path / "whole", *options))
+    assert everything(tmp_path / "parts", *options) == everything(tmp_path / "whole", *options)
