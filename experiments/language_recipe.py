@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import sys
 
 import numpy as np
 import optax
@@ -12,7 +13,7 @@ from rnnlab.core.cell import Cell
 from rnnlab.core.types import PyTree
 from rnnlab.data import RandomStreams, Streams
 from rnnlab.models import AdaptiveSoftmax, LanguageModel, Regularisation, Softmax
-from rnnlab.models.sizes import connected
+from rnnlab.models.sizes import connected, count_params, largest_features
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import Task, mean_squares, score_dynamically
 
@@ -36,6 +37,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float("length_deviation", 0.0, text, 0.0, flag_values=values)
     integer("embedding_features", 64, "Features of the embedding.", 1)
     integer("output_features", 0, "Features of the last layer; 0: as many as the others.", 0)
+    integer("num_params", 0, "Most parameters; solves for --features. 0: takes --features.", 0)
     boolean("tied", "Whether the output kernel is the transposed embedding.")
     boolean("residual", "Skips around every layer that puts out as many features as it reads.")
     integer("softmax_chunk", 0, "Rows whose logits exist at a time; 0: all, of clusters 128.", 0)
@@ -120,26 +122,39 @@ def _is_list(text: str) -> bool:
 
 
 def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel:
-    """The model of the flags."""
-    return LanguageModel(
-        vocabulary_size=vocabulary_size,
-        embedding_features=values.embedding_features,
-        cells=build_cells(values),
-        tied=values.tied,
-        softmax=build_softmax(values),
-        regularisation=build_regularisation(values),
-        strategy=STRATEGIES[values.strategy](),
-    )
+    """The model of the flags, of as many features as `--num_params` allows if that is given."""
+
+    def model_of(features):
+        return LanguageModel(
+            vocabulary_size=vocabulary_size,
+            embedding_features=values.embedding_features,
+            cells=build_cells(values, features),
+            tied=values.tied,
+            softmax=build_softmax(values),
+            regularisation=build_regularisation(values),
+            strategy=STRATEGIES[values.strategy](),
+        )
+
+    if not values.num_params:
+        return model_of(values.features)
+    # What is of a given size leaves nothing to solve for.
+    if values.output_features and values.layers == 1:
+        sys.exit("error: --num_params: expected --layers=2 or more with --output_features, got 1.")
+    if values.tied and not values.output_features:
+        sys.exit(
+            "error: --num_params: expected --output_features, of the size of the embedding, beside"
+            " --tied, got none."
+        )
+    count = lambda features: count_params(model_of(features).init)  # noqa: E731
+    return model_of(largest_features(count, values.num_params))
 
 
-def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
+def build_cells(values: flags.FlagValues, features: int) -> tuple[Cell, ...]:
     """The layers of the flags; the last may be of another size, and layers may have skips."""
-    cells = common.build_cells(values)
-    if values.output_features:
-        cells = (*cells[:-1], common.build_cell(values, values.output_features))
-    if not values.residual:
-        return cells
-    return connected(cells, values.embedding_features)
+    sizes = [features] * values.layers
+    sizes[-1] = values.output_features or features
+    cells = tuple(common.build_cell(values, size) for size in sizes)
+    return connected(cells, values.embedding_features) if values.residual else cells
 
 
 def build_softmax(values: flags.FlagValues) -> Softmax | AdaptiveSoftmax:

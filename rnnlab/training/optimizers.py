@@ -145,9 +145,9 @@ def scale_by_weight(
     """
     inner = optax.with_extra_args_support(inner)
 
-    def update(updates, state, params: Any = None, *, weight, **extra):
-        updates, state = inner.update(updates, state, params, weight=weight, **extra)
-        return jax.tree.map(lambda leaf: leaf * (weight / full_weight), updates), state
+    def update(updates, state, params: Any = None, **extra):
+        updates, state = inner.update(updates, state, params, **extra)
+        return jax.tree.map(lambda leaf: leaf * (extra["weight"] / full_weight), updates), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
 

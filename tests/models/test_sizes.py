@@ -5,7 +5,7 @@ import pytest
 
 from rnnlab.cells import GRU, LSTM, Residual
 from rnnlab.models import LanguageModel
-from rnnlab.models.sizes import connected
+from rnnlab.models.sizes import connected, count_params, largest_features
 
 
 def test_skips_stand_where_sizes_are_equal():
@@ -29,3 +29,22 @@ def test_a_skip_adds_the_input_of_a_layer_to_its_output():
 def test_no_place_for_a_skip_is_an_error():
     with pytest.raises(ValueError, match=r"residual: expected .* got the sizes 4 -> 8 -> 6"):
         connected((GRU(8), GRU(6)), in_features=4)
+
+
+def test_the_largest_features_are_within_the_budget_and_one_more_is_not():
+    def count(features):
+        return count_params(LanguageModel(50, 8, (LSTM(features), LSTM(8)), tied=True).init)
+
+    assert count(3) == sum(
+        leaf.size
+        for leaf in jax.tree.leaves(
+            LanguageModel(50, 8, (LSTM(3), LSTM(8)), tied=True).init(jax.random.key(0))
+        )
+    )
+    for budget in (count(1), count(1) + 1, count(17) - 1, count(17), 100_000):
+        features = largest_features(count, budget)
+        assert count(features) <= budget < count(features + 1)
+    with pytest.raises(ValueError, match=f"num_params: expected at least {count(1)}.* got 5"):
+        largest_features(count, 5)
+    with pytest.raises(ValueError, match="expected a model that grows with its features"):
+        largest_features(lambda features: 10, 100)

@@ -30,7 +30,7 @@ OTHER = {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
         **{"eval_streams": 3, "embedding_features": 6, "output_features": 5, "residual": "true"},
-        **{"length_deviation": 1.0, "cutoffs": "1", "softmax_chunk": 3},
+        **{"num_params": 999, "length_deviation": 1.0, "cutoffs": "1", "softmax_chunk": 3},
         **{"input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
         **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
         **{"activation_penalty": 2.0, "temporal_penalty": 1.0},
