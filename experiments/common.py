@@ -154,11 +154,23 @@ def _text(value: Any) -> str:
 
 def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
     """`--layers` cells of kind `--cell` with `--features`."""
-    return (CELLS[values.cell](values.features),) * values.layers
+    return (build_cell(values, values.features),) * values.layers
 
 
-def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:
-    """The optimizer, schedule, clipping and averaging of the flags."""
+def build_cell(values: flags.FlagValues, features: int) -> Cell:
+    """One layer of kind `--cell`."""
+    return CELLS[values.cell](features)
+
+
+def build_optimizer(
+    values: flags.FlagValues, full_weight: float = 0.0
+) -> optax.GradientTransformation:
+    """The optimizer, schedule, clipping and averaging of the flags.
+
+    Args:
+      values: the flags.
+      full_weight: of a batch that is worth one whole update; 0: all are.
+    """
     options = _json_object("optimizer_options", values.optimizer_options)
     if 0 < values.decay_steps < values.steps and values.schedule != "constant":
         print(f"note: the learning rate stays at 1 % from --decay_steps={values.decay_steps} on")
@@ -175,6 +187,7 @@ def build_optimizer(values: flags.FlagValues) -> optax.GradientTransformation:
             average=values.average,
             average_decay=values.average_decay,
             average_patience=values.average_patience,
+            full_weight=full_weight,
             options=options,
         )
     except ValueError as error:

@@ -2,11 +2,12 @@
 
     python -m experiments.language_model --dataset=python_docs --workdir=runs/demo
     python -m experiments.language_model --workdir=runs/demo --mode=eval
+    python -m experiments.language_model --workdir=runs/demo --mode=eval --dynamic_evaluation
     python -m experiments.language_model --workdir=runs/demo --mode=generate --prompt="The "
 
 The first command trains (about a minute on two cores), prints the loss in nats, bits per
 character and perplexity of the held-out text, and a sample. The same command again resumes where
-the run stopped. The other two look at the run, with its own flags.
+the run stopped. The others look at the run, with its own flags.
 """
 
 import itertools
@@ -15,15 +16,13 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import jax
-import optax
 from absl import flags
 
-from experiments import common
+from experiments import common, language_recipe
 from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
 from rnnlab.models import LanguageModel, generate
-from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
-from rnnlab.training.run import RunDirectory
+from rnnlab.training.run import RunDirectory, identity
 
 FLAGS = common.define_shared_flags(
     {
@@ -37,7 +36,8 @@ FLAGS = common.define_shared_flags(
         "decay_steps": 1000,
     }
 )
-SAMPLING = ("mode", "prompt", "length", "temperature", "top_k")  # not part of what a run is
+SAMPLING = ("mode", "prompt", "length", "temperature", "top_k", *language_recipe.DYNAMIC)
+"""Flags of a look at a run, which are not part of what it is."""
 
 
 def _define_flags() -> None:
@@ -58,9 +58,6 @@ def _define_flags() -> None:
     integer("seq_length", 64, "Steps per window, through which gradients go.", 1)
     boolean("stateful", True, "Whether the carry goes on from window to window in training.")
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
-    integer("embedding_features", 64, "Features of the embedding.", 1)
-    boolean("tied", False, "Whether the output kernel is the transposed embedding.")
-    number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
     flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
     integer("length", 500, "Characters of a sample.", 1)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
@@ -68,18 +65,13 @@ def _define_flags() -> None:
 
 
 _define_flags()
+language_recipe.define_flags(FLAGS)
+language_recipe.define_dynamic_flags(FLAGS)
 
 
 def build_model(vocabulary_size: int) -> LanguageModel:
     """The model of the flags."""
-    return LanguageModel(
-        vocabulary_size=vocabulary_size,
-        embedding_features=FLAGS.embedding_features,
-        cells=common.build_cells(FLAGS),
-        tied=FLAGS.tied,
-        dropout=FLAGS.dropout,
-        strategy=STRATEGIES[FLAGS.strategy](),
-    )
+    return language_recipe.build_model(FLAGS, vocabulary_size)
 
 
 def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
@@ -106,21 +98,28 @@ def build_task(
 
     def loss(params, carry, window, key):
         tokens = window.inputs.T  # time first
-        carry, logits = model.apply(params, tokens, carry, start=window.start, key=key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
-        nats = Ratio.mean(losses, window.weights.T)
-        return nats, (carry, {"bpc": Ratio(nats.total / math.log(2), nats.weight)})
+        targets, weights = window.targets.T, window.weights.T
+        # The next window begins where a short one ends, so its carry is the one from there.
+        mask = weights > 0 if FLAGS.length_deviation else None
+        carry, losses, nats = model.losses(
+            params, tokens, targets, carry, start=window.start, mask=mask, key=key
+        )
+        nats = Ratio.mean(nats, weights)
+        bits = Ratio(nats.total / math.log(2), nats.weight)
+        return Ratio.mean(losses, weights), (carry, {"bpc": bits})
 
     def held_out(split):
-        streams = Streams(vocabulary.encode(splits[split]), FLAGS.eval_streams, FLAGS.seq_length)
-        return streams.epoch
+        shape = FLAGS.eval_streams, FLAGS.seq_length
+        if FLAGS.dynamic_evaluation:
+            shape = 1, FLAGS.dynamic_length
+        return Streams(vocabulary.encode(splits[split]), *shape).epoch
 
     train = vocabulary.encode(splits["train"])
-    streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
+    streams = language_recipe.build_streams(FLAGS, train)
     return Task(
         init=model.init,
         loss=loss,
-        optimizer=common.build_optimizer(FLAGS),
+        optimizer=language_recipe.build_optimizer(FLAGS),
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
         initial_state=model.initial_carry,
@@ -184,7 +183,12 @@ def train() -> None:
 def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
-    report(*score_best(task, config))
+    if not FLAGS.dynamic_evaluation:
+        report(*score_best(task, config))
+        return
+    expected = identity(config.flags, config.data, task.assets)
+    params, step = load_best(task.init, config.workdir, expected)
+    report(language_recipe.evaluate_dynamically(FLAGS, task, params), step)
 
 
 def generate_text() -> None:
@@ -198,6 +202,8 @@ def generate_text() -> None:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, and does what `--mode` says."""
     common.parse(FLAGS, arguments)
+    if FLAGS.dynamic_evaluation and FLAGS.mode != "eval":
+        sys.exit(f"error: --dynamic_evaluation goes with --mode=eval, got --mode={FLAGS.mode}.")
     if FLAGS.mode != "train":
         common.parse_with_run(FLAGS, arguments)
     {"train": train, "eval": evaluate, "generate": generate_text}[FLAGS.mode]()

@@ -41,6 +41,38 @@ def variational_dropout(key: Key, xs: Array, rate: float) -> Array:
     return _drop(key, xs, rate, (1, *xs.shape[1:]))
 
 
+def embedding_dropout(key: Key, embedding: Array, tokens: Array, rate: float) -> Array:
+    """The embeddings of tokens, with whole words dropped: one mask for all places of a word.
+
+        x = embedding[tokens] * (mask / (1 - rate))[tokens],    mask ~ Bernoulli(1 - rate)^V
+
+    Args:
+      key: consumed.
+      embedding: `[V, E]`.
+      tokens: int, any shape.
+      rate: in [0, 1); 0 returns `embedding[tokens]`.
+
+    Returns:
+      `[*tokens.shape, E]`.
+
+    Raises:
+      ValueError: the rate is outside [0, 1).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from rnnlab.dropout import embedding_dropout
+        >>> tokens = jnp.array([3, 5, 3])
+        >>> embedding_dropout(jax.random.key(1), jnp.ones((9, 2)), tokens, 0.5).tolist()
+        [[2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]
+
+    References: Gal & Ghahramani 2016, "A theoretically grounded application of dropout in
+    recurrent neural networks".
+    """
+    kept = dropout(key, jnp.ones(len(embedding), embedding.dtype), rate)
+    xs = embedding[tokens]
+    return xs if rate == 0 else xs * kept[tokens][..., None]
+
+
 def weight_drop(
     key: Key, params: PyTree, rate: float, names: tuple[str, ...] = ("recurrent_kernel",)
 ) -> PyTree:

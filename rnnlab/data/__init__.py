@@ -6,6 +6,7 @@ from rnnlab.data.buckets import BucketBatches, bucket_boundaries
 from rnnlab.data.normaliser import Normaliser, Splits, split_series
 from rnnlab.data.packing import Packed, PackedTokens, pack, pack_tokens, unpack
 from rnnlab.data.padding import Padded, pad
+from rnnlab.data.random_streams import RandomStreams
 from rnnlab.data.readers import READERS, read_records
 from rnnlab.data.registry import DATASETS, DataFile, Dataset, find_file, read_file
 from rnnlab.data.streams import Streams, Window
@@ -30,6 +31,7 @@ __all__ = [
     "Packed",
     "PackedTokens",
     "Padded",
+    "RandomStreams",
     "Rows",
     "SentencePiece",
     "Splits",

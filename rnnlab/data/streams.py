@@ -71,16 +71,27 @@ class Streams:
     def window(self, step: int) -> Window:
         """The batch of an integer step; the next epoch follows the last window of an epoch."""
         index = step % self.windows_per_epoch
-        within = index * self.seq_length + np.arange(self.seq_length)  # [T]
+        return self.stretch(index * self.seq_length, self.seq_length)
+
+    def stretch(self, first: int, length: int) -> Window:
+        """The window of `seq_length` steps from place `first` of every stream.
+
+        Args:
+          first: 0 begins the epoch.
+          length: steps that count, at most `seq_length`; the others have weight 0.
+        """
+        steps = np.arange(self.seq_length)
+        within = first + steps  # [T]
         position = np.arange(self.num_streams)[:, None] * self.stream_length + within  # [B, T]
         predictions = len(self.tokens) - 1
-        weights = (within < self.stream_length) & (position < predictions)
+        counts = (steps < length) & (within < self.stream_length)
+        weights = counts & (position < predictions)
         position = np.minimum(position, predictions - 1)
         return Window(
             inputs=self.tokens[position],
             targets=self.tokens[position + 1],
             weights=weights.astype(np.float32),
-            start=np.full(self.num_streams, index == 0 or not self.stateful),
+            start=np.full(self.num_streams, first == 0 or not self.stateful),
         )
 
     def windows(self, first_step: int = 0) -> Iterator[Window]:

@@ -1,5 +1,8 @@
 """Layer 5: models."""
 
+from rnnlab.models.adaptive_softmax import AdaptiveSoftmax as AdaptiveSoftmax
 from rnnlab.models.classifier import Classifier as Classifier
 from rnnlab.models.language import LanguageModel as LanguageModel
 from rnnlab.models.language import generate as generate
+from rnnlab.models.regularisation import Regularisation as Regularisation
+from rnnlab.models.softmax import Softmax as Softmax

@@ -17,11 +17,12 @@ from jax.sharding import PartitionSpec
 
 from rnnlab.cells.stack import Stack
 from rnnlab.core.cell import Cell
-from rnnlab.core.initializers import input_kernel
-from rnnlab.core.ops import linear
 from rnnlab.core.types import Array, Key, PyTree
-from rnnlab.dropout import dropout
+from rnnlab.dropout import embedding_dropout, weight_drop
+from rnnlab.models.adaptive_softmax import AdaptiveSoftmax
 from rnnlab.models.partition import split_over_model
+from rnnlab.models.regularisation import Regularisation
+from rnnlab.models.softmax import Softmax, SoftmaxParams
 from rnnlab.sequences import stack
 from rnnlab.strategies import Auto
 from rnnlab.strategies.base import Strategy, restart
@@ -34,6 +35,7 @@ class LanguageModelParams(NamedTuple):
     cells: tuple[PyTree, ...]  # one entry a layer
     kernel: Array | None  # [H, V]; None where it is the transposed embedding
     bias: Array  # [V]
+    tails: tuple[PyTree, ...] = ()  # of an `AdaptiveSoftmax`, whose kernel and bias are its head's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,8 @@ class LanguageModel:
       embedding_features: E.
       cells: the layers, the one that reads the embedding first.
       tied: the output kernel is the transposed embedding (Press & Wolf 2017).
-      dropout: rate on the embedding, between layers and on the output of the last.
+      softmax: the output layer.
+      regularisation: what is dropped in training, and what outputs cost there; nothing at first.
       strategy: how the layers run over a window.
 
     Example:
@@ -61,18 +64,24 @@ class LanguageModel:
         (20, 4, 100)
 
     References: Mikolov et al. 2010, "Recurrent neural network based language model"; Zaremba et
-    al. 2014, "Recurrent neural network regularization", for where dropout goes.
+    al. 2014, "Recurrent neural network regularization", for dropout at inputs, layers and outputs.
     """
 
     vocabulary_size: int
     embedding_features: int
     cells: tuple[Cell, ...]
     tied: bool = False
-    dropout: float = 0.0
+    softmax: Softmax | AdaptiveSoftmax = dataclasses.field(default_factory=Softmax)
+    regularisation: Regularisation = dataclasses.field(default_factory=Regularisation)
     strategy: Strategy = dataclasses.field(default_factory=Auto)
 
     def init(self, key: Key) -> LanguageModelParams:
-        """Draws float32 parameters; a ValueError where `tied` does not fit the sizes."""
+        """Draws float32 parameters; a ValueError where `tied` does not fit the rest."""
+        if self.tied and isinstance(self.softmax, AdaptiveSoftmax):
+            raise ValueError(
+                "tied: expected a Softmax, whose kernel has the shape of the embedding, got an"
+                " AdaptiveSoftmax. Use tied=False."
+            )
         embedding_key, cells_key, kernel_key = jax.random.split(key, 3)
         cells = Stack(self.cells).init(cells_key, self.embedding_features)
         features = Stack(self.cells).out_features(cells, self.embedding_features)
@@ -81,13 +90,15 @@ class LanguageModel:
                 "tied: expected as many embedding features as the last layer has outputs,"
                 f" {features}, got {self.embedding_features}. Make them equal, or use tied=False."
             )
-        shape = (self.vocabulary_size, self.embedding_features)
         scale = features**-0.5 if self.tied else 1.0  # logits start near 0 either way
+        shape = (self.vocabulary_size, self.embedding_features)
+        softmax = self.softmax.init(kernel_key, features, self.vocabulary_size)
         return LanguageModelParams(
             embedding=scale * jax.random.normal(embedding_key, shape),
             cells=cells,
-            kernel=None if self.tied else input_kernel(kernel_key, features, shape[0]),
-            bias=jnp.zeros(self.vocabulary_size),
+            kernel=None if self.tied else softmax.kernel,
+            bias=softmax.bias,
+            tails=softmax.tails,
         )
 
     def partition(self, params: LanguageModelParams, count: int) -> PyTree:
@@ -100,13 +111,18 @@ class LanguageModel:
         specs = specs._replace(embedding=split_over_model(params.embedding.shape, (0, 1), count))
         if params.kernel is not None:
             specs = specs._replace(kernel=split_over_model(params.kernel.shape, (1, 0), count))
-        return specs._replace(bias=split_over_model(params.bias.shape, (0,), count))
+        tails = tuple(
+            spec._replace(kernel=split_over_model(tail.kernel.shape, (1, 0), count))
+            for spec, tail in zip(specs.tails, params.tails, strict=True)
+        )
+        bias = split_over_model(params.bias.shape, (0,), count)
+        return specs._replace(bias=bias, tails=tails)
 
     def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
         """The carry before the first token of `batch_size` texts."""
         return Stack(self.cells).initial_carry(params.cells, (batch_size,))
 
-    def apply(
+    def features(
         self,
         params: LanguageModelParams,
         tokens: Array,
@@ -114,9 +130,10 @@ class LanguageModel:
         *,
         start: Array | None = None,
         reset: Array | None = None,
+        mask: Array | None = None,
         key: Key | None = None,
-    ) -> tuple[tuple[PyTree, ...], Array]:
-        """Reads a window of tokens.
+    ) -> tuple[tuple[PyTree, ...], Array, Array]:
+        """Reads a window of tokens, as far as the last layer.
 
         Args:
           params: what `init` returned.
@@ -124,25 +141,80 @@ class LanguageModel:
           carry: what `initial_carry` or the window before returned.
           start: bool `[B]`, True where a new text starts, so the carry starts anew.
           reset: bool `[T, B]`, True where one starts within the window, as in packed rows.
-          key: consumed by dropout; None evaluates, without dropout.
+          mask: bool `[T, B]`, False where there is no token, so that the carry stays as it was.
+          key: consumed by the regularisation; None evaluates, without any.
+
+        Returns:
+          The carry after the window; the outputs of the last layer, `[T, B, H]`; and the same as
+          the softmax reads them, with some dropped.
+        """
+        carry = restart(start, self.initial_carry(params, tokens.shape[1]), carry)
+        rates, cells, xs = self.regularisation, params.cells, params.embedding
+        # All None in evaluation: nothing is drawn, nothing dropped.
+        inputs, layers, outputs, words, weights = (
+            [None] * 5 if key is None else jax.random.split(key, 5)
+        )
+        xs = xs[tokens] if words is None else embedding_dropout(words, xs, tokens, rates.embedding)
+        if weights is not None and rates.weights:
+            cells = weight_drop(weights, cells, rates.weights)
+        carry, ys = stack(
+            self.cells,
+            cells,
+            rates.drop(inputs, xs, rates.inputs),
+            carry,
+            mask=mask,
+            reset=reset,
+            strategy=self.strategy,
+            dropout=rates.layers,
+            variational=rates.variational,
+            key=layers,
+        )
+        return carry, ys, rates.drop(outputs, ys, rates.outputs)
+
+    def apply(
+        self, params: LanguageModelParams, tokens: Array, carry: tuple[PyTree, ...], **options: Any
+    ) -> tuple[tuple[PyTree, ...], Array]:
+        """Reads a window of tokens.
+
+        Args:
+          params: what `init` returned.
+          tokens: int `[T, B]`.
+          carry: what `initial_carry` or the window before returned.
+          **options: `start`, `reset`, `mask` and `key`, as in `features`.
 
         Returns:
           The carry after the window, and the logits of each next token, `[T, B, V]`.
         """
-        carry = restart(start, self.initial_carry(params, tokens.shape[1]), carry)
-        keys = [None] * 3 if key is None else jax.random.split(key, 3)
-        xs = self._drop(keys[0], params.embedding[tokens])
-        carry, ys = stack(
-            self.cells,
-            params.cells,
-            xs,
-            carry,
-            reset=reset,
-            strategy=self.strategy,
-            dropout=self.dropout,
-            key=keys[1],
-        )
-        return carry, self._logits(params, self._drop(keys[2], ys))
+        carry, _, dropped = self.features(params, tokens, carry, **options)
+        return carry, self.softmax.logits(self._softmax_params(params), dropped)
+
+    def losses(
+        self,
+        params: LanguageModelParams,
+        tokens: Array,
+        targets: Array,
+        carry: tuple[PyTree, ...],
+        **options: Any,
+    ) -> tuple[tuple[PyTree, ...], Array, Array]:
+        """Reads a window of tokens: how badly it was predicted, and what is to be minimised.
+
+        Args:
+          params: what `init` returned.
+          tokens: int `[T, B]`.
+          targets: int `[T, B]`, the token after each.
+          carry: what `initial_carry` or the window before returned.
+          **options: `start`, `reset`, `mask` and `key`, as in `features`.
+
+        Returns:
+          The carry after the window; the loss of each step, `[T, B]`; and its part that is
+          -log p(target), in nats, which is all of it where the outputs cost nothing.
+        """
+        carry, ys, dropped = self.features(params, tokens, carry, **options)
+        nats = self.softmax.losses(self._softmax_params(params), dropped, targets)
+        if options.get("key") is None:
+            return carry, nats, nats
+        reset = options.get("reset")
+        return carry, self.regularisation.penalised(nats, ys, dropped, reset), nats
 
     def step(
         self, params: LanguageModelParams, carry: tuple[PyTree, ...], token: Array
@@ -150,14 +222,11 @@ class LanguageModel:
         """Reads one token `[B]`: the carry after it and the logits `[B, V]`, as `apply` gives."""
         x = params.embedding[token]
         carry, y = Stack(self.cells).step(params.cells, carry, x)
-        return carry, self._logits(params, y)
+        return carry, self.softmax.logits(self._softmax_params(params), y)
 
-    def _drop(self, key: Key | None, xs: Array) -> Array:
-        return xs if key is None else dropout(key, xs, self.dropout)
-
-    def _logits(self, params: LanguageModelParams, ys: Array) -> Array:
+    def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:
         kernel = params.embedding.T if params.kernel is None else params.kernel
-        return linear(ys, kernel, params.bias)
+        return SoftmaxParams(kernel, params.bias, params.tails)
 
 
 def generate(

@@ -1,6 +1,7 @@
 """Training: a `Task` says what is learned, `fit` learns it."""
 
 from rnnlab.training.config import FitConfig, FitResult
+from rnnlab.training.dynamic import mean_squares, score_dynamically
 from rnnlab.training.fit import fit, load_best, score_best
 from rnnlab.training.task import Evaluation, Ratio, Task
 
@@ -12,5 +13,7 @@ __all__ = [
     "Task",
     "fit",
     "load_best",
+    "mean_squares",
     "score_best",
+    "score_dynamically",
 ]

@@ -71,6 +71,7 @@ def make_optimizer(
     average: str = "none",
     average_decay: float = 0.999,
     average_patience: int = 5,
+    full_weight: float = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer of optax behind clipping, with decay of kernels alone, below an average.
@@ -86,6 +87,8 @@ def make_optimizer(
       average: "none", "ema" or "nt_asgd": the parameters that are evaluated.
       average_decay: of "ema".
       average_patience: of "nt_asgd", in evaluations.
+      full_weight: of a batch that is worth one whole update; an update is multiplied by what the
+        weight of its batch is of it. 0 makes whole updates of all batches.
       options: other arguments of the optimizer, such as `{"momentum": 0.9}`.
 
     Raises:
@@ -94,6 +97,7 @@ def make_optimizer(
     _expect("optimizer", name, OPTIMIZERS)
     _expect("average", average, AVERAGES)
     numbers = {"clip_norm": clip_norm, "clip_value": clip_value, "weight_decay": weight_decay}
+    numbers |= {"full_weight": full_weight}
     for what, value in numbers.items():
         if not value >= 0:
             raise ValueError(f"{what}: expected at least 0, got {value}.")
@@ -114,12 +118,38 @@ def make_optimizer(
             rule(learning_rate=learning_rate, **options),
         )
 
-    optimizer = optax.inject_hyperparams(recipe)(learning_rate=learning_rate)
+    optimizer: Any = optax.inject_hyperparams(recipe)(learning_rate=learning_rate)
+    if full_weight:
+        optimizer = scale_by_weight(optimizer, full_weight)
     if average == "ema":
         return ema(optimizer, average_decay)
     if average == "nt_asgd":
         return nt_asgd(optimizer, average_patience)
     return optimizer
+
+
+def scale_by_weight(
+    inner: optax.GradientTransformation, full_weight: float
+) -> optax.GradientTransformationExtraArgs:
+    """Updates in proportion to the weight of their batch, as if the learning rate were.
+
+        update * weight / full_weight
+
+    Args:
+      inner: makes the updates; its state is that of the whole.
+      full_weight: more than 0.
+
+    References: Merity et al. 2018, "Regularizing and optimizing LSTM language models", for windows
+    of random length. There the learning rate is scaled; here what is left of it after the rule of
+    the optimizer, which is the same for those of `OPTIMIZERS` that multiply by it last.
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def update(updates, state, params: Any = None, **extra):
+        updates, state = inner.update(updates, state, params, **extra)
+        return jax.tree.map(lambda leaf: leaf * (extra["weight"] / full_weight), updates), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def learning_rate_of(opt_state: optax.OptState) -> jax.Array | None:

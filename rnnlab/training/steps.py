@@ -138,11 +138,13 @@ def make_train_step(task: Task, dtype: str, key: jax.Array, microbatches: int = 
     def update(train: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(update_key, train.step)
         gradients, state, metrics = gradients_of_mean(train.params, train.state, batch, step_key)
+        weight = _weight(metrics["loss"])
         updates, opt_state = optimizer.update(
             gradients,
             train.opt_state,
             train.params,
-            value=metrics["loss"].total / _weight(metrics["loss"]),
+            value=metrics["loss"].total / weight,
+            weight=weight,
             score=train.score,
             evaluations=train.evaluations,
         )

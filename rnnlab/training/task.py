@@ -70,9 +70,9 @@ class Task:
       init: `key -> params`.
       loss: `(params, state, batch, key) -> (loss, (state, metrics))` with a `Ratio` for the loss
         and for every metric; key is None in evaluation, where nothing is random.
-      optimizer: optax's. Its `update` gets extra arguments: `value`, the loss; `score`, what
-        `select` last measured on "valid", negated where more is better (infinity before that);
-        `evaluations`, how often it was measured. A learning rate under
+      optimizer: optax's. Its `update` gets extra arguments: `value`, the loss, and `weight`, that
+        of the batch; `score`, what `select` last measured on "valid", negated where more is better
+        (infinity before that); `evaluations`, how often it was measured. A learning rate under
         `optax.inject_hyperparams` is logged.
       train_batches: `first_step -> iterator`, without end. A restart resumes the stream by its
         integer step, so the batch must depend on the step alone.

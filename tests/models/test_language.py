@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from rnnlab.cells import CELLS, GRU, LSTM, Stack
-from rnnlab.models import LanguageModel, generate
+from rnnlab.models import LanguageModel, Regularisation, generate
 from rnnlab.strategies import Unrolled
 
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 11, (9, 3)), jnp.int32)  # [T, B]
+
+DROPPED = Regularisation(inputs=0.5, layers=0.5, outputs=0.5)
 
 
 def model_of(*cells, **options):
@@ -82,7 +84,7 @@ def test_tied_needs_equal_sizes():
 
 
 def test_dropout_acts_with_a_key_only():
-    model, params = model_of(GRU(8), GRU(8), dropout=0.5)
+    model, params = model_of(GRU(8), GRU(8), regularisation=DROPPED)
     carry = model.initial_carry(params, 3)
     _, plain = model.apply(params, TOKENS, carry)
     _, one = model.apply(params, TOKENS, carry, key=jax.random.key(1))

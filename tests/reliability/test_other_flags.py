@@ -29,7 +29,11 @@ OTHER = {
     language_model: {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
-        **{"eval_streams": 3, "embedding_features": 6},
+        **{"eval_streams": 3, "embedding_features": 6, "output_features": 5, "residual": "true"},
+        **{"num_params": 999, "length_deviation": 1.0, "cutoffs": "1", "softmax_chunk": 3},
+        **{"input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
+        **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
+        **{"activation_penalty": 2.0, "temporal_penalty": 1.0},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
 }
@@ -40,7 +44,11 @@ FREE = {
 }
 """Flag -> another value; it may change, and nothing that is computed does."""
 
-SAMPLING = {"mode": "train", "prompt": "b", "length": 3, "temperature": 0.5, "top_k": 2}
+SAMPLING = {
+    **{"mode": "train", "prompt": "b", "length": 3, "temperature": 0.5, "top_k": 2},
+    **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
+    **{"dynamic_decay": 0.5, "dynamic_length": 3},
+}
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
     " --length=2 --prompt=a --strategy=scan",
@@ -115,7 +123,7 @@ CHANGES = [(module, *change) for module, flags in OTHER.items() for change in fl
 def test_another_value_is_refused_with_both(resume, module, name, value):
     with pytest.raises(ValueError, match="cannot go on with this run") as error:
         resume(module, f"--{name}={value}")
-    saved = RunDirectory(module.FLAGS.workdir).read_flags()[name]
+    saved = RunDirectory(module.FLAGS.workdir).read_flags().get(name, "(unset)")
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
     assert str(error.value).count(" there, ") == 1
     assert "Give the flags of" in str(error.value)

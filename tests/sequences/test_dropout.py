@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnlab.cells import GRU, LSTM, Stack
-from rnnlab.dropout import dropout, variational_dropout, weight_drop
+from rnnlab.dropout import dropout, embedding_dropout, variational_dropout, weight_drop
 
 KEY = jax.random.key(0)
 
@@ -85,3 +85,15 @@ def test_one_name_is_not_several():
     params = LSTM(4).init(KEY, 3)
     with pytest.raises(TypeError, match="expected a tuple of names, got 'recurrent_kernel'"):
         weight_drop(KEY, params, 0.5, names="recurrent_kernel")
+
+
+def test_embedding_dropout_drops_a_word_wherever_it_stands():
+    tokens = jnp.asarray(np.random.default_rng(0).integers(0, 400, (50, 60)), jnp.int32)
+    embedding = jax.random.normal(KEY, (400, 3))
+    xs = np.asarray(embedding_dropout(KEY, embedding, tokens, 0.25))
+    scale = xs / np.asarray(embedding)[tokens]
+    by_word = np.array([scale[np.asarray(tokens) == word].mean() for word in range(400)])
+    np.testing.assert_allclose(scale, by_word[tokens][..., None] * np.ones(3), rtol=1e-5)
+    np.testing.assert_allclose(np.unique(by_word.round(4)), [0, 1.3333], atol=1e-4)
+    assert abs((by_word == 0).mean() - 0.25) < 0.06
+    np.testing.assert_array_equal(embedding_dropout(KEY, embedding, tokens, 0.0), embedding[tokens])

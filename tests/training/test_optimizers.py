@@ -100,6 +100,21 @@ def test_options_reach_the_optimizer():
         assert float(updates[0]) == expected
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("average", ["none", "nt_asgd"])
+def test_an_update_is_in_proportion_to_the_weight_of_its_batch(name, average):
+    params, options = jnp.ones((2, 2)), {"weight_decay": 0.1, "clip_norm": 1.0, "average": average}
+    whole, scaled = (make_optimizer(name, 0.1, full_weight=w, **options) for w in (0.0, 40.0))
+    expected, state = whole.update(params, whole.init(params), params, **EXTRA)
+    for weight in (40.0, 10.0):
+        got, other = scaled.update(
+            params, scaled.init(params), params, **EXTRA, weight=jnp.float32(weight)
+        )
+        np.testing.assert_allclose(got, expected * weight / 40, rtol=1e-6)
+        assert jax.tree.structure(other) == jax.tree.structure(state)
+        assert learning_rate_of(other) == learning_rate_of(state)
+
+
 @pytest.mark.parametrize("average", AVERAGES)
 def test_learning_rate_is_that_of_the_last_update(average):
     params = jnp.ones(2)
@@ -115,6 +130,7 @@ def test_learning_rate_is_that_of_the_last_update(average):
         ({"name": "adamm"}, "optimizer: expected one of .*adamw.*, got 'adamm'"),
         ({"average": "swa"}, "average: expected one of none, ema, nt_asgd, got 'swa'"),
         ({"clip_norm": -1.0}, "clip_norm: expected at least 0, got -1.0"),
+        ({"full_weight": -1.0}, "full_weight: expected at least 0, got -1.0"),
         ({"clip_value": float("nan")}, "clip_value: expected at least 0, got nan"),
         ({"options": {"momentun": 0.9}}, "an option of adam: expected one of b1.*, got 'momentun'"),
         ({"options": {"learning_rate": 0.9}}, "an option of adam: expected one of"),

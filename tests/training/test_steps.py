@@ -85,8 +85,8 @@ def test_microbatches_have_to_divide_the_batch():
 def test_the_optimizer_gets_the_loss_and_the_last_score(make_task):
     seen = []
 
-    def update(updates, state, params=None, *, value, score, evaluations):
-        seen.append((value, score, evaluations))
+    def update(updates, state, params=None, *, value, weight, score, evaluations):
+        seen.append((value, weight, score, evaluations))
         return updates, state
 
     optimizer = optax.GradientTransformationExtraArgs(lambda params: (), update)
@@ -95,8 +95,9 @@ def test_the_optimizer_gets_the_loss_and_the_last_score(make_task):
     train = train._replace(score=jnp.float32(1.5), evaluations=jnp.int32(3))
     batch = next(task.train_batches(0))
     _, metrics = make_train_step(task, "float32", jax.random.key(1))(train, batch)
-    ((value, score, evaluations),) = seen
+    ((value, weight, score, evaluations),) = seen
     assert (value, score, evaluations) == (metrics["loss"].value, 1.5, 3)
+    assert weight == metrics["loss"].weight
 
 
 def collecting_task(make_task, minibatches):
