@@ -25,6 +25,7 @@ from rnnlab.cells import (
     GatedDeltaNet,
     IndRNN,
     MinGRU,
+    Zoneout,
 )
 from rnnlab.strategies import Associative, Auto, Chunkwise, Deferred, Fused, Remat, Scan
 from tests.native import needs_kernel
@@ -37,6 +38,8 @@ PAIRS = [
     (LSTM(3), Fused()),
     (GRU(3), Fused()),
     (Elman(3), Fused()),
+    (MinGRU(3), Fused()),
+    (Zoneout(GRU(3), 0.3), Fused()),
     (SLSTM(4, heads=2), Deferred()),  # a block-diagonal kernel
     (IndRNN(3), Deferred()),  # a diagonal kernel
     (GRU(3), Remat(chunk=2)),
