@@ -11,7 +11,7 @@ from rnnlab.data.readers import READERS, read_records
 from rnnlab.data.registry import DATASETS, DataFile, Dataset, find_file, read_file
 from rnnlab.data.streams import Streams, Window
 from rnnlab.data.synthetic import control_charts
-from rnnlab.data.text import CORPORA, Corpus, load_corpus
+from rnnlab.data.text import CORPORA, Corpus, load_corpus, read_text
 from rnnlab.data.tokenizers import SentencePiece, Tokenizer, normalise, tokenizer_from_json
 from rnnlab.data.vocabulary import SPECIALS, CharacterVocabulary, WordVocabulary
 
@@ -51,6 +51,7 @@ __all__ = [
     "read_file",
     "read_members",
     "read_records",
+    "read_text",
     "split_series",
     "stack_examples",
     "tokenizer_from_json",

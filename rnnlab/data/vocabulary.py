@@ -17,7 +17,7 @@ from rnnlab.data.checks import check_count
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 """Padding, the unknown, and the beginning and the end of a sequence."""
 
-PAD, UNK, BOS, EOS = range(len(SPECIALS))
+UNK = SPECIALS.index("<unk>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +105,8 @@ class WordVocabulary:
     Attributes:
       words: distinct and not special.
       pattern: regular expression of a word; what is between words is lost.
+      specials: those of `SPECIALS` that it has, in their order, `<unk>` among them. A language
+        model of lines needs ("<unk>", "<eos>") only; what never occurs would still be predicted.
 
     Example:
         >>> vocabulary = WordVocabulary.from_text("the cat and the dog")
@@ -118,10 +120,17 @@ class WordVocabulary:
 
     words: tuple[str, ...]
     pattern: str = r"\S+"
+    specials: tuple[str, ...] = SPECIALS
 
     def __post_init__(self):
-        if len(set(self.words) | set(SPECIALS)) != len(self):
+        if len(set(self.words)) != len(self.words) or set(self.words) & set(SPECIALS):
             raise ValueError("words: expected distinct words, none of them special.")
+        in_order = tuple(special for special in SPECIALS if special in self.specials)
+        if self.specials != in_order or "<unk>" not in in_order:
+            raise ValueError(
+                f"specials: expected some of {SPECIALS} in that order, <unk> among them, got"
+                f" {self.specials}."
+            )
         _ = self._find  # compiles the pattern now, so that a broken one is refused here
 
     @classmethod
@@ -131,6 +140,7 @@ class WordVocabulary:
         max_size: int | None = None,
         min_count: int = 1,
         pattern: str = r"\S+",
+        specials: tuple[str, ...] = SPECIALS,
     ) -> "WordVocabulary":
         """The vocabulary of the words in `texts`.
 
@@ -140,32 +150,34 @@ class WordVocabulary:
             special ones included.
           min_count: leaves out words that are less frequent.
           pattern: regular expression of a word.
+          specials: the special tokens that it shall have.
 
         Returns:
           The vocabulary; words of one frequency are in the order of their code points.
         """
         check_count("min_count", min_count)
-        find = cls((), pattern)._find
+        find = cls((), pattern, specials)._find
         counts = collections.Counter(word for text in texts for word in find(text))
         kept = [w for w, count in counts.items() if count >= min_count and w not in SPECIALS]
         kept.sort(key=lambda word: (-counts[word], word))
         if max_size is not None:
-            check_count("max_size", max_size, least=len(SPECIALS))
-            kept = kept[: max_size - len(SPECIALS)]
-        return cls(tuple(kept), pattern)
+            check_count("max_size", max_size, least=len(specials))
+            kept = kept[: max_size - len(specials)]
+        return cls(tuple(kept), pattern, specials)
 
     @classmethod
     def from_json(cls, content: str) -> "WordVocabulary":
         """Reads what `to_json` wrote."""
         fields = json.loads(content)
-        return cls(tuple(fields["words"]), fields["pattern"])
+        specials = tuple(fields.get("specials", SPECIALS))
+        return cls(tuple(fields["words"]), fields["pattern"], specials)
 
     def to_json(self) -> str:
         """The vocabulary as a JSON object, to be saved with a run."""
         return json.dumps({"kind": "words", **dataclasses.asdict(self)}) + "\n"
 
     def __len__(self) -> int:
-        return len(SPECIALS) + len(self.words)
+        return len(self.specials) + len(self.words)
 
     @cached_property
     def _find(self) -> Callable[[str], list[str]]:
@@ -181,29 +193,41 @@ class WordVocabulary:
 
     @cached_property
     def _tokens(self) -> dict[str, int]:
-        return {word: token for token, word in enumerate(SPECIALS + self.words)}
+        return {word: token for token, word in enumerate(self._pieces)}
+
+    @cached_property
+    def _pieces(self) -> tuple[str, ...]:
+        return self.specials + self.words
 
     def encode(self, text: str) -> np.ndarray:
         """The tokens of the words of `text`, int32 `[N]`; an unknown word is `<unk>`."""
-        return np.array([self._tokens.get(word, UNK) for word in self._find(text)], np.int32)
+        tokens, unknown = self._tokens, self._tokens["<unk>"]
+        return np.array([tokens.get(word, unknown) for word in self._find(text)], np.int32)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The words of `tokens` with spaces between; of the special tokens, only `<unk>`."""
-        words = SPECIALS + self.words
         tokens = check_tokens(tokens, len(self)).tolist()
-        return " ".join(words[token] for token in tokens if token not in (PAD, BOS, EOS))
+        words = (self._pieces[token] for token in tokens)
+        return " ".join(word for word in words if word == "<unk>" or word not in SPECIALS)
 
     def encode_lines(self, text: str) -> np.ndarray:
         """As `encode`, with `<eos>` after every line, empty ones too: for language models."""
         lines = text.removesuffix("\n").split("\n") if text else []
-        end = np.array([EOS], np.int32)
+        end = np.array([self._end], np.int32)
         parts = [part for line in lines for part in (self.encode(line), end)]
         return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    @property
+    def _end(self) -> int:
+        """The token of `<eos>`."""
+        if "<eos>" not in self.specials:
+            raise ValueError(f"specials: expected <eos> for lines, got {self.specials}.")
+        return self._tokens["<eos>"]
 
     def decode_lines(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of `tokens`, with a line end for every `<eos>`."""
         tokens = check_tokens(tokens, len(self))
-        lines = np.split(tokens, np.flatnonzero(tokens == EOS) + 1)
+        lines = np.split(tokens, np.flatnonzero(tokens == self._end) + 1)
         return "\n".join(self.decode(line) for line in lines)
 
 

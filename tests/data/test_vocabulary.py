@@ -112,6 +112,21 @@ def test_every_line_ends_with_eos():
     assert vocabulary.encode_lines("").shape == (0,)
 
 
+def test_words_with_some_of_the_special_tokens_only():
+    vocabulary = WordVocabulary.from_text("b a b", max_size=3, specials=("<unk>", "<eos>"))
+    assert (len(vocabulary), vocabulary.words) == (3, ("b",))
+    tokens = vocabulary.encode_lines("b a\nb <unk>\n")
+    assert tokens.tolist() == [2, 0, 1, 2, 0, 1]
+    assert vocabulary.decode_lines(tokens) == "b <unk>\nb <unk>\n"
+    assert WordVocabulary.from_json(vocabulary.to_json()) == vocabulary
+    assert WordVocabulary.from_json('{"words": ["a"], "pattern": "a"}').specials == SPECIALS
+    for wrong in (("<eos>",), ("<eos>", "<unk>"), ("<unk>", "<s>")):
+        with pytest.raises(ValueError, match="specials: expected some of"):
+            WordVocabulary(("a",), specials=wrong)
+    with pytest.raises(ValueError, match="specials: expected <eos> for lines"):
+        WordVocabulary(("a",), specials=("<unk>",)).encode_lines("a")
+
+
 def test_a_text_without_words():
     vocabulary = WordVocabulary.from_text(" \n")
     assert len(vocabulary) == 4
