@@ -145,7 +145,10 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
             "error: --num_params: expected --output_features, of the size of the embedding, beside"
             " --tied, got none."
         )
-    count = lambda features: count_params(model_of(features).init)  # noqa: E731
+
+    def count(features):
+        return count_params(model_of(features).init)
+
     return model_of(largest_features(count, values.num_params))
 
 

@@ -42,6 +42,7 @@ class Listed:
     params: Callable[[Weights], Any]
     state: Callable[[PyTree], State] = State
     carry: Callable[[State], PyTree] = lambda state: state.h
+    recurrent: bool = True  # whether it has a recurrent kernel
     rates: tuple[float, float] = (0.0, 0.0)  # of zoneout, of h and c, for steps without marks
 
 
@@ -79,6 +80,7 @@ _MIN_GRU = Listed(
     2,
     lambda params: Weights(params.kernel, params.bias),
     lambda weights: MinGRUParams(weights.kernel, weights.bias),
+    recurrent=False,
 )
 
 
@@ -91,7 +93,7 @@ def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> No
     weights, columns = entry.weights(params), entry.gates * features
     shapes = [(weights.kernel.shape[0], columns), (columns,), (features, columns), (features,)]
     got = [None if a is None else a.shape for a in weights]
-    present = [True, True, entry is not _MIN_GRU, weights.recurrent_bias is not None]
+    present = [True, True, entry.recurrent, weights.recurrent_bias is not None]
     expected = [shape if there else None for shape, there in zip(shapes, present, strict=True)]
     whole = jax.tree.structure(entry.params(weights)) == jax.tree.structure(params)
     if got != expected or not whole:
@@ -137,5 +139,5 @@ def _zoned(cell: Zoneout) -> Listed | str:
     count = 2 if isinstance(cell.cell, LSTM) else 1
     rates = cell.rate if isinstance(cell.rate, tuple) else count * (cell.rate,)
     if len(rates) != count:
-        return f"expected {count} rates of zoneout, one for each leaf of the carry, got {rates}"
+        return f"expected as many rates of zoneout as carries, {count}, got {rates}"
     return dataclasses.replace(entry, rates=(rates[-1], rates[0]))  # c comes first, if there is one

@@ -13,9 +13,11 @@ SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 
 
 def shared(folder):
-    """The directory with the real files; without them the test is skipped."""
+    """The directory with the real files, which no test downloads and no checkout contains."""
     if not (SHARED / folder).is_dir():
-        pytest.skip(f"needs the files of {folder}")
+        pytest.skip(
+            f"the files of {folder} are not at {SHARED}: the package ships no third-party text"
+        )
     return str(SHARED)
 
 

@@ -71,6 +71,12 @@ def test_refuses_other_cells_and_options_by_name(cell, reason):
         rnnlab.unroll(cell, case.params, case.xs, strategy=Fused())
 
 
+def test_rates_of_zoneout_that_fit_no_carry_are_refused():
+    assert "as many rates of zoneout as carries, 1, got" in str(
+        Fused().refusal(Zoneout(GRU(4), (0.1, 0.2)))
+    )
+
+
 @needs_kernel
 @pytest.mark.parametrize(
     "change",
