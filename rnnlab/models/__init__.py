@@ -6,3 +6,6 @@ from rnnlab.models.language import LanguageModel as LanguageModel
 from rnnlab.models.language import generate as generate
 from rnnlab.models.regularisation import Regularisation as Regularisation
 from rnnlab.models.softmax import Softmax as Softmax
+from rnnlab.models.tcn import TCN as TCN
+from rnnlab.models.transformer import Transformer as Transformer
+from rnnlab.models.window_mlp import WindowMLP as WindowMLP
