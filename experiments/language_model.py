@@ -10,16 +10,31 @@ the run stopped. The other two look at the run, with its own flags.
 """
 
 import itertools
-import math
 import sys
 from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 import optax
 from absl import flags
 
 from experiments import common
-from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
+from rnnlab.data import (
+    CORPORA,
+    Corpus,
+    Extent,
+    Streams,
+    Tokenizer,
+    build_tokenizer,
+    decode_stream,
+    encode_prompt,
+    encode_text,
+    load_corpus,
+    measure,
+    read_text,
+    tokenizer_from_json,
+)
+from rnnlab.data.language import KINDS
 from rnnlab.models import LanguageModel, generate
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
@@ -55,6 +70,10 @@ def _define_flags() -> None:
 
     enum("mode", "train", ("train", "eval", "generate"), "What to do.")
     enum("dataset", "python_docs", CORPORA, "Text.")
+    flags.DEFINE_string("text", "", "A UTF-8 file, instead of --dataset.", flag_values=FLAGS)
+    enum("tokenizer", "character", KINDS, "What the text is cut into.")
+    integer("vocabulary_size", 0, "Words at most (0: all), or pieces of sentencepiece.", 0)
+    integer("min_count", 1, "Words that are less frequent are <unk>.", 1)
     integer("seq_length", 64, "Steps per window, through which gradients go.", 1)
     boolean("stateful", True, "Whether the carry goes on from window to window in training.")
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
@@ -62,9 +81,9 @@ def _define_flags() -> None:
     boolean("tied", False, "Whether the output kernel is the transposed embedding.")
     number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
     flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
-    integer("length", 500, "Characters of a sample.", 1)
-    number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
-    integer("top_k", 0, "Samples among the k likeliest characters; 0: among all.", 0)
+    integer("length", 500, "Tokens of a sample.", 1)
+    number("temperature", 0.8, "Of sampling; 0 takes the likeliest token.", 0.0)
+    integer("top_k", 0, "Samples among the k likeliest tokens; 0: among all.", 0)
 
 
 _define_flags()
@@ -82,16 +101,32 @@ def build_model(vocabulary_size: int) -> LanguageModel:
     )
 
 
-def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
-    """Everything that the flags say.
+def load() -> Corpus:
+    """The text of the flags."""
+    return read_text(FLAGS.text) if FLAGS.text else load_corpus(FLAGS.dataset, FLAGS.data_dir)
 
-    The vocabulary knows the characters of every split, for there is none to stand for the others.
-    """
-    corpus = load_corpus(FLAGS.dataset, FLAGS.data_dir)
-    vocabulary = CharacterVocabulary.from_text(*corpus.splits.values())
-    model = build_model(len(vocabulary))
-    task = build_task(model, vocabulary, corpus.splits)
-    return model, vocabulary, task, common.fit_config(FLAGS, recorded(), corpus.fingerprint())
+
+def saved_tokenizer() -> Tokenizer:
+    """The tokenizer of the run."""
+    return tokenizer_from_json(RunDirectory(FLAGS.workdir).read("vocabulary.json"))
+
+
+def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
+    """Everything that the flags say; prints how long the splits are."""
+    corpus = load()
+    if FLAGS.mode == "train":
+        size, least = FLAGS.vocabulary_size, FLAGS.min_count
+        tokenizer = build_tokenizer(FLAGS.tokenizer, corpus.splits, size=size, min_count=least)
+    else:
+        tokenizer = saved_tokenizer()
+    tokens = {split: encode_text(tokenizer, text) for split, text in corpus.splits.items()}
+    extents = measure(tokenizer, corpus.splits, tokens)
+    print(f"{len(tokenizer):,} kinds of tokens")
+    for split, extent in extents.items():
+        print(f"{split}: {extent}")
+    model = build_model(len(tokenizer))
+    task = build_task(model, tokenizer, tokens, extents)
+    return model, tokenizer, task, common.fit_config(FLAGS, recorded(), corpus.fingerprint())
 
 
 def recorded() -> dict[str, str]:
@@ -100,23 +135,33 @@ def recorded() -> dict[str, str]:
 
 
 def build_task(
-    model: LanguageModel, vocabulary: CharacterVocabulary, splits: Mapping[str, str]
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    splits: Mapping[str, np.ndarray],
+    extents: Mapping[str, Extent],
 ) -> Task:
-    """Predicting the next character: the loss is the mean over all of them, in nats."""
+    """Predicting the next token: the loss is the mean over all of them, in nats.
+
+    Args:
+      model: of the tokens.
+      tokenizer: saved with the run.
+      splits: split -> tokens.
+      extents: split -> how long it is.
+    """
 
     def loss(params, carry, window, key):
         tokens = window.inputs.T  # time first
         carry, logits = model.apply(params, tokens, carry, start=window.start, key=key)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
-        nats = Ratio.mean(losses, window.weights.T)
-        return nats, (carry, {"bpc": Ratio(nats.total / math.log(2), nats.weight)})
+        return Ratio.mean(losses, window.weights.T), (carry, {})
 
     def held_out(split):
-        streams = Streams(vocabulary.encode(splits[split]), FLAGS.eval_streams, FLAGS.seq_length)
-        return streams.epoch
+        return Streams(splits[split], FLAGS.eval_streams, FLAGS.seq_length).epoch
 
-    train = vocabulary.encode(splits["train"])
-    streams = Streams(train, FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
+    def derive(split, metrics):
+        return metrics | extents[split].scores(metrics["loss"])
+
+    streams = Streams(splits["train"], FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
     return Task(
         init=model.init,
         loss=loss,
@@ -124,35 +169,30 @@ def build_task(
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
         initial_state=model.initial_carry,
-        assets={"vocabulary.json": vocabulary.to_json()},
-        derive=add_perplexity,
+        assets={"vocabulary.json": tokenizer.to_json()},
+        derive=derive,
         unit="tok",
         partition=model.partition,
     )
 
 
-def add_perplexity(metrics: dict[str, float]) -> dict[str, float]:
-    """The exponential of the loss in nats, which is no mean of anything."""
-    return {**metrics, "perplexity": math.exp(min(metrics["loss"], 700))}
-
-
-def sample(model: LanguageModel, vocabulary: CharacterVocabulary, params) -> str:
+def sample(model: LanguageModel, tokenizer: Tokenizer, params) -> str:
     """Prints a sample while it is drawn, and returns it with its prompt."""
+    prompt = encode_prompt(tokenizer, FLAGS.prompt)
     tokens = generate(
         model,
         params,
-        vocabulary.encode(FLAGS.prompt),
+        prompt,
         jax.random.key(FLAGS.seed),
         temperature=FLAGS.temperature,
         top_k=FLAGS.top_k,
     )
     text = FLAGS.prompt
     sys.stdout.write(text)
-    for token in itertools.islice(tokens, FLAGS.length):
-        character = vocabulary.decode([token])
-        sys.stdout.write(character)
+    for piece in decode_stream(tokenizer, prompt, itertools.islice(tokens, FLAGS.length)):
+        sys.stdout.write(piece)
         sys.stdout.flush()
-        text += character
+        text += piece
     print()
     return text
 
@@ -162,13 +202,14 @@ def report(metrics: dict[str, dict[str, float]], step: int) -> None:
     for split, scores in metrics.items():
         print(
             f"{split}: loss {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character,"
-            f" perplexity {scores['perplexity']:.3f} (checkpoint of step {step})"
+            f" perplexity {scores['perplexity']:.3f}, {scores['word_perplexity']:.5g} per word"
+            f" (checkpoint of step {step})"
         )
 
 
 def train() -> None:
     """Trains or resumes, then scores and samples the best checkpoint."""
-    model, vocabulary, task, config = setup()
+    model, tokenizer, task, config = setup()
     result = fit(task, config)
     if result is None:  # a dry run
         return
@@ -176,7 +217,7 @@ def train() -> None:
         print(f"\nstopped at step {result.step}: {result.stop_reason}")
         report(result.metrics, result.best_step)
         print(f"sample at temperature {FLAGS.temperature}:")
-        text = sample(model, vocabulary, result.params)
+        text = sample(model, tokenizer, result.params)
         RunDirectory(config.workdir).write("samples.txt", text + "\n")
         print(f"run directory: {config.workdir}")
 
@@ -189,10 +230,10 @@ def evaluate() -> None:
 
 def generate_text() -> None:
     """Prints a sample of the best checkpoint; needs the run directory alone, not the data."""
-    vocabulary = CharacterVocabulary.from_json(RunDirectory(FLAGS.workdir).read("vocabulary.json"))
-    model = build_model(len(vocabulary))
+    tokenizer = saved_tokenizer()
+    model = build_model(len(tokenizer))
     params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
-    sample(model, vocabulary, params)
+    sample(model, tokenizer, params)
 
 
 def main(arguments: Sequence[str]) -> None:

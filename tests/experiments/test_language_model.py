@@ -9,7 +9,7 @@ import pytest
 
 from experiments import common
 from experiments import language_model as experiment
-from rnnlab.data import Corpus, Streams, text
+from rnnlab.data import Corpus, Streams, encode_text, text
 from rnnlab.training import load_best
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import make_mesh
@@ -99,6 +99,46 @@ def test_metrics_hold_nats_bits_and_perplexity_of_the_whole_split(trained):
         assert line["bpc"] == pytest.approx(line["loss"] / np.log(2), rel=1e-6)
         assert line["perplexity"] == pytest.approx(np.exp(line["loss"]))
     assert sum(line["split"] == "test" for line in lines) == 1
+
+
+@pytest.mark.parametrize("options", ["word", "sentencepiece --vocabulary_size=276"])
+def test_scores_per_word_and_per_character_whatever_the_tokens(tmp_path, capsys, options):
+    """From the losses of every prediction, added up here."""
+    options = f"--tokenizer={options} --steps=4".split()
+    experiment.main(arguments(tmp_path, *options))
+    printed = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run.json").read_text())["metrics"]["valid"]
+    common.parse(experiment.FLAGS, arguments(tmp_path, *options))
+    model, tokenizer, task, _ = experiment.setup()
+    params, _ = load_best(task.init, tmp_path, {})
+    valid = CORPUS.splits["valid"]
+    tokens = encode_text(tokenizer, valid)
+    task, config = setup(tmp_path, *options, "--eval_streams=1")
+    score = Trainer(task, config).evaluate(params, "valid", 0).metrics
+    _, logits = model.apply(params, tokens[:-1, None], model.initial_carry(params, 1))
+    losses = -jax.nn.log_softmax(logits[:, 0])[np.arange(len(tokens) - 1), tokens[1:]]
+    nats = float(losses.mean()) * len(tokens)
+    words = 2 * (12 + 1)  # twelve and an end, in each of two lines
+    assert score["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-5)
+    assert score["bpc"] == pytest.approx(nats / np.log(2) / len(valid), rel=1e-5)
+    assert score["perplexity"] == pytest.approx(np.exp(losses.mean()), rel=1e-5)
+    assert f"{len(tokens)} tokens, 26 words, {len(valid)} characters" in printed
+    capsys.readouterr()
+    look(tmp_path, "eval")
+    assert f"valid: loss {metrics['loss']:.4f} nats" in capsys.readouterr().out
+    look(tmp_path, "generate", "--prompt=the cat", "--length=5")
+    assert capsys.readouterr().out.startswith("the cat")
+
+
+def test_a_text_of_ones_own(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text(TEXT * 50)
+    options = (f"--text={tmp_path / 'mine.txt'}", "--steps=2")
+    experiment.main(arguments(tmp_path / "run", *options))
+    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert data == text.read_text(tmp_path / "mine.txt").fingerprint()
+    (tmp_path / "mine.txt").write_text(TEXT * 60)
+    with pytest.raises(ValueError, match=r"data train: \w+ there, \w+ here"):
+        experiment.main(arguments(tmp_path / "run", *options))
 
 
 def test_eval_mode_repeats_the_scores_with_the_flags_of_the_run(trained, capsys):
@@ -272,11 +312,15 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
         ("--dropout=1", "--dropout=1"),
         ("--steps=many", "--steps=many"),
         ("--dataset=novel", "python_docs"),
+        ("--text=nowhere.txt", "text: expected a file of text, found none at nowhere.txt"),
+        ("--tokenizer=letter", "should be one of"),
+        ("--vocabulary_size=9", "vocabulary_size: expected 0"),
+        ("--min_count=2", "min_count: expected 1, for it chooses words"),
         ("--mesh=data:99", "mesh: expected at most"),
     ],
 )
 def test_flag_errors(tmp_path, option, message):
-    with pytest.raises((SystemExit, ValueError), match=message):
+    with pytest.raises((SystemExit, ValueError, FileNotFoundError), match=message):
         experiment.main(arguments(tmp_path / "run", option))
     assert not (tmp_path / "run").exists()
 

@@ -29,11 +29,17 @@ OTHER = {
     language_model: {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
-        **{"eval_streams": 3, "embedding_features": 6},
+        **{"eval_streams": 3, "embedding_features": 6, "text": "other.txt"},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
 }
 ONLY_ONE_VALUE = {language_model: set(), classifier: {"dataset"}}
+ASSETS = {
+    language_model: {"tokenizer": "word", "vocabulary_size": 5, "min_count": 2},
+    classifier: {},
+}
+"""Flag -> another value; it also decides what is saved with the run."""
+
 FREE = {
     **{"steps": 9, "log_every": 3, "eval_every": 3, "save_every": 3, "keep": 3, "data_dir": "."},
     **{"mesh": "data:1", "profile": "true", "tensorboard": "true"},
@@ -61,6 +67,7 @@ def corpus(train="abcab" * 9):
 def small_data():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language_model, "load_corpus", corpus())
+        patch.setattr(language_model, "read_text", lambda path: corpus()(path, None))
         patch.setattr(classifier, "SPLITS", {"train": 20, "valid": 20, "test": 20})
         yield
 
@@ -99,6 +106,7 @@ def resume(runs, monkeypatch):
 def test_every_flag_has_a_line(module):
     sampling = set(getattr(module, "SAMPLING", ()))
     known = OTHER[module].keys() | FREE.keys() | ONLY_ONE_VALUE[module] | common.UNRECORDED
+    known |= ASSETS[module].keys()
     assert set(module.FLAGS) == known | sampling | {"workdir"}
     assert FREE.keys() | {"workdir"} == FREE_FLAGS
     assert sampling <= SAMPLING.keys()
@@ -119,6 +127,17 @@ def test_another_value_is_refused_with_both(resume, module, name, value):
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
     assert str(error.value).count(" there, ") == 1
     assert "Give the flags of" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ASSETS[language_model])
+def test_another_tokenizer_is_refused_with_both(resume, name):
+    """Some choose words only, so they come with `--tokenizer=word`."""
+    value = ASSETS[language_model][name]
+    words = [] if name == "tokenizer" else ["--tokenizer=word"]
+    with pytest.raises(ValueError, match=r"asset vocabulary\.json: [0-9a-f]{64} there") as error:
+        resume(language_model, *words, f"--{name}={value}")
+    saved = RunDirectory(language_model.FLAGS.workdir).read_flags()[name]
+    assert f"--{name}: {saved} there, {value} here" in str(error.value)
 
 
 @EXPERIMENTS
