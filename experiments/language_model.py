@@ -11,9 +11,11 @@ the run stopped. The other two look at the run, with its own flags.
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
@@ -35,9 +37,10 @@ from rnnlab.data import (
     tokenizer_from_json,
 )
 from rnnlab.data.language import KINDS
-from rnnlab.models import LanguageModel, generate
+from rnnlab.models import LanguageModel, generate_batch
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
+from rnnlab.training.log import short
 from rnnlab.training.run import RunDirectory
 
 FLAGS = common.define_shared_flags(
@@ -52,7 +55,9 @@ FLAGS = common.define_shared_flags(
         "decay_steps": 1000,
     }
 )
-SAMPLING = ("mode", "prompt", "length", "temperature", "top_k")  # not part of what a run is
+SAMPLING = (  # not part of what a run is
+    *("mode", "prompt", "length", "samples", "temperature", "top_k", "top_p"),
+)
 
 
 def _define_flags() -> None:
@@ -81,9 +86,11 @@ def _define_flags() -> None:
     boolean("tied", False, "Whether the output kernel is the transposed embedding.")
     number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
     flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
+    integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest token.", 0.0)
     integer("top_k", 0, "Samples among the k likeliest tokens; 0: among all.", 0)
+    number("top_p", 1.0, "Samples among the fewest tokens that have this probability.", 1e-9, 1.0)
 
 
 _define_flags()
@@ -177,24 +184,51 @@ def build_task(
 
 
 def sample(model: LanguageModel, tokenizer: Tokenizer, params) -> str:
-    """Prints a sample while it is drawn, and returns it with its prompt."""
+    """Prints `--samples` samples, a single one while it is drawn; returns them with their prompt.
+
+    Sample number i is the same however many there are.
+    """
     prompt = encode_prompt(tokenizer, FLAGS.prompt)
-    tokens = generate(
+    root = jax.random.key(FLAGS.seed)
+    rows = generate_batch(
         model,
         params,
         prompt,
-        jax.random.key(FLAGS.seed),
+        jnp.stack([jax.random.fold_in(root, i) for i in range(FLAGS.samples)]),
         temperature=FLAGS.temperature,
         top_k=FLAGS.top_k,
+        top_p=FLAGS.top_p,
     )
-    text = FLAGS.prompt
-    sys.stdout.write(text)
-    for piece in decode_stream(tokenizer, prompt, itertools.islice(tokens, FLAGS.length)):
+    rows = timed(itertools.islice(rows, FLAGS.length))
+    if FLAGS.samples == 1:
+        return written(decode_stream(tokenizer, prompt, (int(row[0]) for row in rows)))
+    texts = []
+    for number, tokens in enumerate(np.stack(list(rows), axis=1), start=1):
+        print(f"sample {number}:")
+        texts.append(written(decode_stream(tokenizer, prompt, tokens.tolist())))
+    return "\n\n".join(texts)
+
+
+def written(pieces: Iterable[str]) -> str:
+    """The prompt and the pieces after it, each printed as soon as it is there."""
+    text = ""
+    for piece in itertools.chain([FLAGS.prompt], pieces):
         sys.stdout.write(piece)
         sys.stdout.flush()
         text += piece
     print()
     return text
+
+
+def timed(rows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows; says on stderr how fast they came, the first, which is compiled, left out."""
+    yield next(rows)
+    start, count = time.perf_counter(), 0
+    for row in rows:
+        count += row.size
+        yield row
+    rate = count / max(time.perf_counter() - start, 1e-9)
+    print(f"\n{short(rate)} tokens/s", file=sys.stderr)
 
 
 def report(metrics: dict[str, dict[str, float]], step: int) -> None:

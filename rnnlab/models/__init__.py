@@ -1,5 +1,6 @@
 """Layer 5: models."""
 
 from rnnlab.models.classifier import Classifier as Classifier
+from rnnlab.models.generation import generate as generate
+from rnnlab.models.generation import generate_batch as generate_batch
 from rnnlab.models.language import LanguageModel as LanguageModel
-from rnnlab.models.language import generate as generate

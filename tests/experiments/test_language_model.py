@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -162,8 +163,19 @@ def test_generate_mode(trained, capsys):
     assert len(first) == 4 + 25 + 1
     look(trained, "generate", *options)
     assert capsys.readouterr().out == first
-    look(trained, "generate", *options, "--seed=0", "--temperature=5")
+    look(trained, "generate", *options, "--top_k=0", "--temperature=5")
     assert capsys.readouterr().out != first
+
+
+def test_several_samples_are_those_of_their_keys(trained, capsys):
+    look(trained, "generate", "--prompt=the ", "--length=20", "--top_p=0.9")
+    alone, said = capsys.readouterr()
+    assert said.strip().endswith(" tokens/s")
+    look(trained, "generate", "--prompt=the ", "--length=20", "--top_p=0.9", "--samples=3")
+    parts = re.split(r"sample \d:\n", capsys.readouterr().out)[1:]
+    assert len(set(parts)) == 3
+    assert parts[0] == alone
+    assert all(len(part) == 4 + 20 + 1 for part in parts)
 
 
 def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatch):

@@ -46,7 +46,10 @@ FREE = {
 }
 """Flag -> another value; it may change, and nothing that is computed does."""
 
-SAMPLING = {"mode": "train", "prompt": "b", "length": 3, "temperature": 0.5, "top_k": 2}
+SAMPLING = {
+    **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
+    **{"temperature": 0.5, "top_k": 2, "top_p": 0.5},
+}
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
     " --length=2 --prompt=a --strategy=scan",
