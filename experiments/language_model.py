@@ -9,10 +9,12 @@ character and perplexity of the held-out text, and a sample. The same command ag
 the run stopped. The other two look at the run, with its own flags.
 """
 
+import dataclasses
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +29,20 @@ from rnnlab.data import (
     Extent,
     Streams,
     Tokenizer,
+    Vectors,
+    WordVocabulary,
     build_tokenizer,
     decode_stream,
     encode_prompt,
     encode_text,
     load_corpus,
     measure,
+    read_glove,
     read_text,
     tokenizer_from_json,
 )
 from rnnlab.data.language import KINDS
-from rnnlab.models import LanguageModel, generate_batch
+from rnnlab.models import LanguageModel, generate_batch, nearest_neighbours
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
 from rnnlab.training.log import short
@@ -57,6 +62,7 @@ FLAGS = common.define_shared_flags(
 )
 SAMPLING = (  # not part of what a run is
     *("mode", "prompt", "length", "samples", "temperature", "top_k", "top_p"),
+    *("word", "neighbours"),
 )
 
 
@@ -70,12 +76,15 @@ def _define_flags() -> None:
     def number(name, default, text, low, high=None):
         flags.DEFINE_float(name, default, text, low, high, flag_values=FLAGS)
 
+    def text(name, default, help_text):
+        flags.DEFINE_string(name, default, help_text, flag_values=FLAGS)
+
     def boolean(name, default, text):
         flags.DEFINE_bool(name, default, text, flag_values=FLAGS)
 
-    enum("mode", "train", ("train", "eval", "generate"), "What to do.")
+    enum("mode", "train", ("train", "eval", "generate", "neighbours"), "What to do.")
     enum("dataset", "python_docs", CORPORA, "Text.")
-    flags.DEFINE_string("text", "", "A UTF-8 file, instead of --dataset.", flag_values=FLAGS)
+    text("text", "", "A UTF-8 file, instead of --dataset.")
     enum("tokenizer", "character", KINDS, "What the text is cut into.")
     integer("vocabulary_size", 0, "Words at most (0: all), or pieces of sentencepiece.", 0)
     integer("min_count", 1, "Words that are less frequent are <unk>.", 1)
@@ -83,14 +92,17 @@ def _define_flags() -> None:
     boolean("stateful", True, "Whether the carry goes on from window to window in training.")
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
     integer("embedding_features", 64, "Features of the embedding.", 1)
+    text("embeddings", "", "Vectors of words in GloVe's format to start from.")
     boolean("tied", False, "Whether the output kernel is the transposed embedding.")
     number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
-    flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
+    text("prompt", "\n", "What a sample starts from.")
     integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest token.", 0.0)
     integer("top_k", 0, "Samples among the k likeliest tokens; 0: among all.", 0)
     number("top_p", 1.0, "Samples among the fewest tokens that have this probability.", 1e-9, 1.0)
+    text("word", "", "Whose neighbours --mode=neighbours prints.")
+    integer("neighbours", 10, "How many.", 1)
 
 
 _define_flags()
@@ -121,6 +133,7 @@ def saved_tokenizer() -> Tokenizer:
 def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
     """Everything that the flags say; prints how long the splits are."""
     corpus = load()
+    data = corpus.fingerprint()
     if FLAGS.mode == "train":
         size, least = FLAGS.vocabulary_size, FLAGS.min_count
         tokenizer = build_tokenizer(FLAGS.tokenizer, corpus.splits, size=size, min_count=least)
@@ -131,9 +144,39 @@ def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
     print(f"{len(tokenizer):,} kinds of tokens")
     for split, extent in extents.items():
         print(f"{split}: {extent}")
+    vectors = load_vectors(tokenizer) if FLAGS.embeddings else None
     model = build_model(len(tokenizer))
     task = build_task(model, tokenizer, tokens, extents)
-    return model, tokenizer, task, common.fit_config(FLAGS, recorded(), corpus.fingerprint())
+    if vectors:
+        data["embeddings"] = vectors.sha256
+        task = dataclasses.replace(task, init=start_from(vectors, task.init))
+    return model, tokenizer, task, common.fit_config(FLAGS, recorded(), data)
+
+
+def load_vectors(tokenizer: Tokenizer) -> Vectors:
+    """The pretrained vectors of the tokens; they say how many features the embedding has."""
+    if not isinstance(tokenizer, WordVocabulary):
+        raise ValueError(f"embeddings: expected --tokenizer=word, got {FLAGS.tokenizer}.")
+    vectors = read_glove(FLAGS.embeddings, tokenizer.specials + tokenizer.words)
+    places, features = vectors.values.shape
+    if FLAGS["embedding_features"].present and FLAGS.embedding_features != features:
+        raise ValueError(
+            f"embedding_features: expected {features}, as in {FLAGS.embeddings}, got"
+            f" {FLAGS.embedding_features}. Leave the flag out."
+        )
+    FLAGS.embedding_features = features  # what the run is recorded with
+    print(f"{places:,} of {len(tokenizer):,} embeddings start as in {FLAGS.embeddings}")
+    return vectors
+
+
+def start_from(vectors: Vectors, init: Callable) -> Callable:
+    """`key -> params` drawn as `init` does, but for the tokens that have a vector."""
+
+    def start(key):
+        params = init(key)
+        return params._replace(embedding=params.embedding.at[vectors.tokens].set(vectors.values))
+
+    return start
 
 
 def recorded() -> dict[str, str]:
@@ -231,6 +274,16 @@ def timed(rows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     print(f"\n{short(rate)} tokens/s", file=sys.stderr)
 
 
+def neighbours() -> None:
+    """Prints the tokens whose embeddings are most like that of `--word`."""
+    _, tokenizer, params = best()
+    tokens = encode_prompt(tokenizer, FLAGS.word)
+    if len(tokens) != 1:
+        raise ValueError(f"word: expected one token, got {FLAGS.word!r}, of {len(tokens)}.")
+    for token, similarity in nearest_neighbours(params.embedding, tokens[0], FLAGS.neighbours):
+        print(f"{similarity:6.3f}  {tokenizer.decode([token]) or f'token {token}'}")
+
+
 def report(metrics: dict[str, dict[str, float]], step: int) -> None:
     """Prints the scores of every held-out split."""
     for split, scores in metrics.items():
@@ -256,6 +309,14 @@ def train() -> None:
         print(f"run directory: {config.workdir}")
 
 
+def best() -> tuple[LanguageModel, Tokenizer, Any]:
+    """The model of a run, its tokenizer and best parameters, from the run directory alone."""
+    tokenizer = saved_tokenizer()
+    model = build_model(len(tokenizer))
+    params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
+    return model, tokenizer, params
+
+
 def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
@@ -263,11 +324,11 @@ def evaluate() -> None:
 
 
 def generate_text() -> None:
-    """Prints a sample of the best checkpoint; needs the run directory alone, not the data."""
-    tokenizer = saved_tokenizer()
-    model = build_model(len(tokenizer))
-    params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
-    sample(model, tokenizer, params)
+    """Prints a sample of the best checkpoint."""
+    sample(*best())
+
+
+MODES = {"train": train, "eval": evaluate, "generate": generate_text, "neighbours": neighbours}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -275,7 +336,7 @@ def main(arguments: Sequence[str]) -> None:
     common.parse(FLAGS, arguments)
     if FLAGS.mode != "train":
         common.parse_with_run(FLAGS, arguments)
-    {"train": train, "eval": evaluate, "generate": generate_text}[FLAGS.mode]()
+    MODES[FLAGS.mode]()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from rnnlab.data.archives import extract, read_members
 from rnnlab.data.batches import Batch, Batches, Rows, stack_examples
 from rnnlab.data.buckets import BucketBatches, bucket_boundaries
+from rnnlab.data.glove import Vectors, read_glove
 from rnnlab.data.language import (
     Extent,
     build_tokenizer,
@@ -45,6 +46,7 @@ __all__ = [
     "Splits",
     "Streams",
     "Tokenizer",
+    "Vectors",
     "Window",
     "WordVocabulary",
     "bucket_boundaries",
@@ -63,6 +65,7 @@ __all__ = [
     "pack_tokens",
     "pad",
     "read_file",
+    "read_glove",
     "read_members",
     "read_records",
     "read_text",

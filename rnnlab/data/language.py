@@ -88,7 +88,9 @@ def encode_prompt(tokenizer: Tokenizer, text: str) -> np.ndarray:
         tokens = tokens[:-1]  # the line is not at its end
     for word in text.split():
         if word != "<unk>" and word not in tokenizer.words:
-            raise ValueError(f"prompt: expected words of the vocabulary, got {word!r}.")
+            raise ValueError(
+                f"{word!r} is not among the {len(tokenizer):,} words of the vocabulary."
+            )
     return tokens
 
 

@@ -4,3 +4,4 @@ from rnnlab.models.classifier import Classifier as Classifier
 from rnnlab.models.generation import generate as generate
 from rnnlab.models.generation import generate_batch as generate_batch
 from rnnlab.models.language import LanguageModel as LanguageModel
+from rnnlab.models.neighbours import nearest_neighbours as nearest_neighbours

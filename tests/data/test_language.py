@@ -85,7 +85,7 @@ def test_a_prompt_of_words_goes_on_in_its_line_and_knows_its_words():
     assert decode_text(words, encode_prompt(words, "the cat\n")) == "the cat\n"
     assert decode_text(words, encode_prompt(words, "<unk>\nthe")) == "<unk>\nthe"
     assert len(encode_prompt(words, "")) == 0
-    with pytest.raises(ValueError, match="prompt: expected words of the vocabulary, got 'bird'"):
+    with pytest.raises(ValueError, match="'bird' is not among the 9 words of the vocabulary"):
         encode_prompt(words, "the bird")
 
 

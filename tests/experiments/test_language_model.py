@@ -186,6 +186,43 @@ def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatc
         look(trained, "generate", "--cell=lstm")
 
 
+def test_pretrained_embeddings_and_neighbours(tmp_path, capsys):
+    """Nothing is learned, so that the embeddings are those of the file."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("cat 1 0 0\ndog 9 1 0\nmat; 0 5 5\nthe -1 0 0\nbird 7 7 7\n")
+    options = ("--tokenizer=word", f"--embeddings={path}", "--learning_rate=0", "--steps=1")
+    command = [a for a in arguments(tmp_path / "run", *options) if "embedding_f" not in a]
+    experiment.main(command)
+    assert f"4 of 9 embeddings start as in {path}" in capsys.readouterr().out
+    flags = (tmp_path / "run" / "flags.txt").read_text()
+    assert "--embedding_features=3\n" in flags
+    path.rename(tmp_path / "elsewhere.txt")  # only training and scoring need it
+    look(tmp_path / "run", "neighbours", "--word=cat", "--neighbours=9")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == [f"{9 / np.sqrt(82):.3f}", "dog"]
+    assert lines[-1] == ["-1.000", "the"]
+    assert len(lines) == 8
+    look(tmp_path / "run", "generate", "--prompt=cat", "--length=2")
+    (tmp_path / "elsewhere.txt").rename(path)
+    path.write_text(path.read_text() + "fish 1 2 3\n")
+    with pytest.raises(ValueError, match=r"data embeddings: \w+ there, \w+ here"):
+        experiment.main(command)
+    with pytest.raises(ValueError, match=r"embedding_features: expected 3, as in .*, got 4"):
+        experiment.main(arguments(tmp_path / "run", *options))
+    with pytest.raises(ValueError, match="embeddings: expected --tokenizer=word, got character"):
+        experiment.main(arguments(tmp_path / "run", f"--embeddings={path}"))
+    with pytest.raises(ValueError, match="'bird' is not among the 9 words"):
+        look(tmp_path / "run", "neighbours", "--word=bird")
+
+
+def test_neighbours_of_what_is_not_one_token(trained, capsys):
+    look(trained, "neighbours", "--word=t", "--neighbours=2")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for word, count in (("cat", 3), ("", 0)):
+        with pytest.raises(ValueError, match=f"word: expected one token, got '{word}', of {count}"):
+            look(trained, "neighbours", f"--word={word}")
+
+
 def test_generate_errors(trained, tmp_path):
     with pytest.raises(ValueError, match="character 'X' at position 1"):
         look(trained, "generate", "--prompt=aX")
