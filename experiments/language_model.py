@@ -10,19 +10,19 @@ the run stopped. The other two look at the run, with its own flags.
 """
 
 import dataclasses
-import itertools
+import functools
+import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
 
 from experiments import common
+from experiments.language_samples import sample, show_neighbours
+from rnnlab import plot
 from rnnlab.data import (
     CORPORA,
     Corpus,
@@ -32,8 +32,6 @@ from rnnlab.data import (
     Vectors,
     WordVocabulary,
     build_tokenizer,
-    decode_stream,
-    encode_prompt,
     encode_text,
     load_corpus,
     measure,
@@ -42,10 +40,10 @@ from rnnlab.data import (
     tokenizer_from_json,
 )
 from rnnlab.data.language import KINDS
-from rnnlab.models import LanguageModel, generate_batch, nearest_neighbours
+from rnnlab.models import LanguageModel
+from rnnlab.models.context import loss_by_position
 from rnnlab.strategies import STRATEGIES
-from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
-from rnnlab.training.log import short
+from rnnlab.training import Evaluation, FitConfig, Ratio, Task, fit, load_best, score_best
 from rnnlab.training.run import RunDirectory
 
 FLAGS = common.define_shared_flags(
@@ -62,8 +60,9 @@ FLAGS = common.define_shared_flags(
 )
 SAMPLING = (  # not part of what a run is
     *("mode", "prompt", "length", "samples", "temperature", "top_k", "top_p"),
-    *("word", "neighbours"),
+    *("word", "neighbours", "by_position"),
 )
+POSITIONS = "loss_by_position.json"
 
 
 def _define_flags() -> None:
@@ -95,6 +94,7 @@ def _define_flags() -> None:
     text("embeddings", "", "Vectors of words in GloVe's format to start from.")
     boolean("tied", False, "Whether the output kernel is the transposed embedding.")
     number("dropout", 0.0, "Rate on the embedding, between layers, on the output.", 0.0, 0.99)
+    boolean("by_position", False, "Whether evaluations find the loss by tokens read, and draw it.")
     text("prompt", "\n", "What a sample starts from.")
     integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
@@ -211,6 +211,10 @@ def build_task(
     def derive(split, metrics):
         return metrics | extents[split].scores(metrics["loss"])
 
+    def evaluate(params, windows, key):
+        losses = loss_by_position(model, params, windows).round(4).tolist()
+        return Evaluation({}, {POSITIONS: json.dumps(losses) + "\n"})
+
     streams = Streams(splits["train"], FLAGS.batch_size, FLAGS.seq_length, FLAGS.stateful)
     return Task(
         init=model.init,
@@ -218,70 +222,13 @@ def build_task(
         optimizer=common.build_optimizer(FLAGS),
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
+        evaluate=evaluate if FLAGS.by_position else None,
         initial_state=model.initial_carry,
         assets={"vocabulary.json": tokenizer.to_json()},
         derive=derive,
         unit="tok",
         partition=model.partition,
     )
-
-
-def sample(model: LanguageModel, tokenizer: Tokenizer, params) -> str:
-    """Prints `--samples` samples, a single one while it is drawn; returns them with their prompt.
-
-    Sample number i is the same however many there are.
-    """
-    prompt = encode_prompt(tokenizer, FLAGS.prompt)
-    root = jax.random.key(FLAGS.seed)
-    rows = generate_batch(
-        model,
-        params,
-        prompt,
-        jnp.stack([jax.random.fold_in(root, i) for i in range(FLAGS.samples)]),
-        temperature=FLAGS.temperature,
-        top_k=FLAGS.top_k,
-        top_p=FLAGS.top_p,
-    )
-    rows = timed(itertools.islice(rows, FLAGS.length))
-    if FLAGS.samples == 1:
-        return written(decode_stream(tokenizer, prompt, (int(row[0]) for row in rows)))
-    texts = []
-    for number, tokens in enumerate(np.stack(list(rows), axis=1), start=1):
-        print(f"sample {number}:")
-        texts.append(written(decode_stream(tokenizer, prompt, tokens.tolist())))
-    return "\n\n".join(texts)
-
-
-def written(pieces: Iterable[str]) -> str:
-    """The prompt and the pieces after it, each printed as soon as it is there."""
-    text = ""
-    for piece in itertools.chain([FLAGS.prompt], pieces):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-        text += piece
-    print()
-    return text
-
-
-def timed(rows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows; says on stderr how fast they came, the first, which is compiled, left out."""
-    yield next(rows)
-    start, count = time.perf_counter(), 0
-    for row in rows:
-        count += row.size
-        yield row
-    rate = count / max(time.perf_counter() - start, 1e-9)
-    print(f"\n{short(rate)} tokens/s", file=sys.stderr)
-
-
-def neighbours() -> None:
-    """Prints the tokens whose embeddings are most like that of `--word`."""
-    _, tokenizer, params = best()
-    tokens = encode_prompt(tokenizer, FLAGS.word)
-    if len(tokens) != 1:
-        raise ValueError(f"word: expected one token, got {FLAGS.word!r}, of {len(tokens)}.")
-    for token, similarity in nearest_neighbours(params.embedding, tokens[0], FLAGS.neighbours):
-        print(f"{similarity:6.3f}  {tokenizer.decode([token]) or f'token {token}'}")
 
 
 def report(metrics: dict[str, dict[str, float]], step: int) -> None:
@@ -294,6 +241,14 @@ def report(metrics: dict[str, dict[str, float]], step: int) -> None:
         )
 
 
+def draw_positions(run: RunDirectory, step: int) -> None:
+    """A heat map of what the evaluations found, also those before the run was resumed."""
+    found = run.path.glob(f"eval/*/valid/{POSITIONS}")
+    rows = {int(path.parts[-3]): json.loads(path.read_text()) for path in found}
+    picture = functools.partial(plot.losses_by_position, rows)
+    run.write_artifacts(step, "valid", {"loss_by_position.png": picture})
+
+
 def train() -> None:
     """Trains or resumes, then scores and samples the best checkpoint."""
     model, tokenizer, task, config = setup()
@@ -304,8 +259,11 @@ def train() -> None:
         print(f"\nstopped at step {result.step}: {result.stop_reason}")
         report(result.metrics, result.best_step)
         print(f"sample at temperature {FLAGS.temperature}:")
-        text = sample(model, tokenizer, result.params)
-        RunDirectory(config.workdir).write("samples.txt", text + "\n")
+        text = sample(FLAGS, model, tokenizer, result.params)
+        run = RunDirectory(config.workdir)
+        run.write("samples.txt", text + "\n")
+        if FLAGS.by_position:
+            draw_positions(run, result.step)
         print(f"run directory: {config.workdir}")
 
 
@@ -325,7 +283,13 @@ def evaluate() -> None:
 
 def generate_text() -> None:
     """Prints a sample of the best checkpoint."""
-    sample(*best())
+    sample(FLAGS, *best())
+
+
+def neighbours() -> None:
+    """Prints the neighbours of a word in the best checkpoint."""
+    _, tokenizer, params = best()
+    show_neighbours(FLAGS, tokenizer, params.embedding)
 
 
 MODES = {"train": train, "eval": evaluate, "generate": generate_text, "neighbours": neighbours}

@@ -186,6 +186,17 @@ def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatc
         look(trained, "generate", "--cell=lstm")
 
 
+def test_loss_by_position_is_drawn_from_all_evaluations(tmp_path):
+    experiment.main(arguments(tmp_path, "--steps=8", "--by_position"))
+    experiment.main(arguments(tmp_path, "--steps=12", "--by_position"))
+    found = {path.parts[-3]: path for path in tmp_path.glob("eval/*/valid/loss_by_position.json")}
+    assert set(found) == {"4", "8", "12"}
+    assert all(len(json.loads(path.read_text())) == 8 for path in found.values())
+    picture = tmp_path / "eval" / "12" / "valid" / "loss_by_position.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "--by_position" not in (tmp_path / "flags.txt").read_text()
+
+
 def test_pretrained_embeddings_and_neighbours(tmp_path, capsys):
     """Nothing is learned, so that the embeddings are those of the file."""
     path = tmp_path / "vectors.txt"

@@ -51,6 +51,7 @@ FREE = {
 SAMPLING = {
     **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
     **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
+    "by_position": "true",
 }
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
