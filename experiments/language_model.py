@@ -1,4 +1,4 @@
-"""Character language models on real text, with truncated backpropagation through time.
+"""Language models of characters, words or pieces, with truncated backpropagation through time.
 
     python -m experiments.language_model --dataset=python_docs --workdir=runs/demo
     python -m experiments.language_model --workdir=runs/demo --mode=eval
@@ -6,7 +6,11 @@
 
 The first command trains (about a minute on two cores), prints the loss in nats, bits per
 character and perplexity of the held-out text, and a sample. The same command again resumes where
-the run stopped. The other two look at the run, with its own flags.
+the run stopped. The other two look at the run, with its own flags; so does `--mode=neighbours
+--word=king`, which prints what the embedding takes for alike.
+
+Per word, perplexity is that of the whole split, exp(nats / words), whatever the tokens are; where
+words are hidden behind `<unk>` it is, like bits per character, that of the text with `<unk>` in it.
 """
 
 import dataclasses
