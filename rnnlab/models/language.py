@@ -5,14 +5,9 @@ parameters outside it: `fit` needs nothing but functions of params, and equal mo
 """
 
 import dataclasses
-import functools
-import itertools
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
 
 from rnnlab.cells.stack import Stack
@@ -227,68 +222,3 @@ class LanguageModel:
     def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:
         kernel = params.embedding.T if params.kernel is None else params.kernel
         return SoftmaxParams(kernel, params.bias, params.tails)
-
-
-def generate(
-    model: LanguageModel,
-    params: LanguageModelParams,
-    prompt: Sequence[int] | np.ndarray,
-    key: Key,
-    *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-) -> Iterator[int]:
-    """Samples tokens after a prompt, one step at a time and without end.
-
-    Args:
-      model: what to sample from.
-      params: its parameters.
-      prompt: one or more tokens, read first.
-      key: consumed; token number i is drawn with `fold_in(key, i)`.
-      temperature: below 1 sharpens the distribution, above 1 flattens it; 0 takes the likeliest.
-      top_k: draws among the k likeliest tokens only; 0 draws among all.
-
-    Returns:
-      An iterator over the tokens that follow the prompt.
-
-    Raises:
-      ValueError: an empty prompt, or a temperature or top_k out of range.
-    """
-    if len(prompt) == 0:
-        raise ValueError("prompt: expected at least one token to start from, got none.")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature: expected a number from 0 on, got {temperature}.")
-    if not 0 <= top_k <= model.vocabulary_size:
-        raise ValueError(
-            f"top_k: expected 0 to {model.vocabulary_size}, the size of the vocabulary, got"
-            f" {top_k}."
-        )
-    return _stream(model, params, prompt, key, temperature, top_k)
-
-
-def _stream(model, params, prompt, key, temperature, top_k) -> Iterator[int]:
-    carry = model.initial_carry(params, 1)
-    *before, token = (jnp.full(1, token, jnp.int32) for token in prompt)
-    for read in before:
-        carry, _ = _step(model, params, carry, read)
-    for index in itertools.count():
-        carry, logits = _step(model, params, carry, token)
-        token = _sample(jax.random.fold_in(key, index), logits, temperature, top_k)
-        yield int(token[0])
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _step(model, params, carry, token):
-    return model.step(params, carry, token)
-
-
-@functools.partial(jax.jit, static_argnames=("temperature", "top_k"))
-def _sample(key: Key, logits: Array, temperature: float, top_k: int) -> Array:
-    """Draws a token for each row of `logits` `[B, V]`, int32 `[B]`."""
-    if temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    logits = logits.astype(jnp.float32) / temperature
-    if top_k:
-        least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
-    return jax.random.categorical(key, logits).astype(jnp.int32)
