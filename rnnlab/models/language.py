@@ -72,11 +72,6 @@ class LanguageModel:
 
     def init(self, key: Key) -> LanguageModelParams:
         """Draws float32 parameters; a ValueError where `tied` does not fit the rest."""
-        if self.tied and isinstance(self.softmax, AdaptiveSoftmax):
-            raise ValueError(
-                "tied: expected a Softmax, whose kernel has the shape of the embedding, got an"
-                " AdaptiveSoftmax. Use tied=False."
-            )
         embedding_key, cells_key, kernel_key = jax.random.split(key, 3)
         cells = Stack(self.cells).init(cells_key, self.embedding_features)
         features = Stack(self.cells).out_features(cells, self.embedding_features)
@@ -87,11 +82,12 @@ class LanguageModel:
             )
         scale = features**-0.5 if self.tied else 1.0  # logits start near 0 either way
         shape = (self.vocabulary_size, self.embedding_features)
-        softmax = self.softmax.init(kernel_key, features, self.vocabulary_size)
+        init = self.softmax.init_tied if self.tied else self.softmax.init
+        softmax = init(kernel_key, features, self.vocabulary_size)
         return LanguageModelParams(
             embedding=scale * jax.random.normal(embedding_key, shape),
             cells=cells,
-            kernel=None if self.tied else softmax.kernel,
+            kernel=softmax.kernel,
             bias=softmax.bias,
             tails=softmax.tails,
         )
@@ -104,14 +100,16 @@ class LanguageModel:
         """
         specs: Any = jax.tree.map(lambda leaf: PartitionSpec(), params)
         specs = specs._replace(embedding=split_over_model(params.embedding.shape, (0, 1), count))
-        if params.kernel is not None:
-            specs = specs._replace(kernel=split_over_model(params.kernel.shape, (1, 0), count))
+        specs = specs._replace(bias=split_over_model(params.bias.shape, (0,), count))
+        if self.tied:
+            return specs
+        softmax = self._softmax_params(params)
         tails = tuple(
             spec._replace(kernel=split_over_model(tail.kernel.shape, (1, 0), count))
-            for spec, tail in zip(specs.tails, params.tails, strict=True)
+            for spec, tail in zip(specs.tails, softmax.tails, strict=True)
         )
-        bias = split_over_model(params.bias.shape, (0,), count)
-        return specs._replace(bias=bias, tails=tails)
+        kernel = split_over_model(softmax.kernel.shape, (1, 0), count)
+        return specs._replace(kernel=kernel, tails=tails)
 
     def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
         """The carry before the first token of `batch_size` texts."""
@@ -220,5 +218,5 @@ class LanguageModel:
         return carry, self.softmax.logits(self._softmax_params(params), y)
 
     def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:
-        kernel = params.embedding.T if params.kernel is None else params.kernel
-        return SoftmaxParams(kernel, params.bias, params.tails)
+        own = SoftmaxParams(params.kernel, params.bias, params.tails)
+        return self.softmax.tie(own, params.embedding) if self.tied else own
