@@ -204,8 +204,8 @@ def build_task(
             params, tokens, targets, carry, start=window.start, mask=mask, key=key
         )
         loss = Ratio.mean(losses, weights)
-        # In training the loss may hold penalties, which are no nats.
-        return loss, (carry, {} if key is None else {"nats": Ratio.mean(nats, weights)})
+        # Scores are of the text, so what is paid for outputs in training is no part of them.
+        return loss, (carry, {} if losses is nats else {"nats": Ratio.mean(nats, weights)})
 
     def held_out(split):
         shape = FLAGS.eval_streams, FLAGS.seq_length
