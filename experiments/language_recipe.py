@@ -12,10 +12,26 @@ from experiments import common
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import PyTree
 from rnnlab.data import RandomStreams, Streams
-from rnnlab.models import AdaptiveSoftmax, LanguageModel, Regularisation, Softmax
-from rnnlab.models.sizes import connected, count_params, largest_features
+from rnnlab.models import (
+    TCN,
+    AdaptiveSoftmax,
+    LanguageModel,
+    Regularisation,
+    Softmax,
+    Transformer,
+    WindowMLP,
+)
+from rnnlab.models.body import Body
+from rnnlab.models.sizes import (
+    connected,
+    count_params,
+    largest_features,
+    largest_transformer,
+)
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import Task, mean_squares, score_dynamically
+
+MODELS = ("recurrent", "mlp", "tcn", "transformer")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -35,6 +51,11 @@ def define_flags(values: flags.FlagValues) -> None:
 
     text = "Of random window lengths around --seq_length, as --learning_rate then is; 0: all equal."
     flags.DEFINE_float("length_deviation", 0.0, text, 0.0, flag_values=values)
+    text = "What stands between embedding and output: layers of --cell, or one without recurrence."
+    flags.DEFINE_enum("model", "recurrent", MODELS, text, flag_values=values)
+    integer("context", 64, "Tokens an mlp sees; tokens a block of a transformer attends to.", 1)
+    integer("heads", 4, "Of a transformer.", 1)
+    integer("kernel_width", 3, "Of a tcn, whose dilation doubles from block to block.", 1)
     integer("embedding_features", 64, "Features of the embedding.", 1)
     integer("output_features", 0, "Features of the last layer; 0: as many as the others.", 0)
     integer("num_params", 0, "Most parameters; solves for --features. 0: takes --features.", 0)
@@ -123,19 +144,46 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
     """The model of the flags, of as many features as `--num_params` allows if that is given."""
 
     def model_of(features):
+        if values.model != "recurrent":
+            return with_layers(body=build_body(values, features))
+        strategy = STRATEGIES[values.strategy]()
+        return with_layers(cells=build_cells(values, features), strategy=strategy)
+
+    def with_layers(**layers):
         return LanguageModel(
             vocabulary_size=vocabulary_size,
             embedding_features=values.embedding_features,
-            cells=build_cells(values, features),
             tied=values.tied,
             softmax=build_softmax(values),
             regularisation=build_regularisation(values),
-            strategy=STRATEGIES[values.strategy](),
+            **layers,
         )
 
+    _check_layers(values)
     if not values.num_params:
         return model_of(values.features)
-    # What is of a given size leaves nothing to solve for.
+    if values.model == "transformer":
+
+        def count_with(body):
+            return count_params(with_layers(body=body).init)
+
+        smallest = build_transformer(values, 2 * values.heads)
+        return with_layers(body=largest_transformer(count_with, values.num_params, smallest))
+
+    def count(features):
+        return count_params(model_of(features).init)
+
+    return model_of(largest_features(count, values.num_params))
+
+
+def _check_layers(values: flags.FlagValues) -> None:
+    """Ends the program where flags leave nothing to solve for, or say what no layer does."""
+    if values.model != "recurrent":
+        for name in ("output_features", "residual", "weight_drop"):
+            if getattr(values, name):
+                sys.exit(f"error: --{name}: expected --model=recurrent, got {values.model}.")
+    if not values.num_params:
+        return
     if values.output_features and values.layers == 1:
         sys.exit("error: --num_params: expected --layers=2 or more with --output_features, got 1.")
     if values.tied and not values.output_features:
@@ -144,10 +192,19 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
             " --tied, got none."
         )
 
-    def count(features):
-        return count_params(model_of(features).init)
 
-    return model_of(largest_features(count, values.num_params))
+def build_body(values: flags.FlagValues, features: int) -> Body:
+    """The layers of a model without recurrence."""
+    if values.model == "mlp":
+        return WindowMLP(features, values.context, values.layers)
+    if values.model == "tcn":
+        return TCN(features, values.layers, values.kernel_width)
+    return build_transformer(values, features)
+
+
+def build_transformer(values: flags.FlagValues, features: int) -> Transformer:
+    """The Transformer of the flags."""
+    return Transformer(features, values.layers, values.heads, values.context)
 
 
 def build_cells(values: flags.FlagValues, features: int) -> tuple[Cell, ...]:

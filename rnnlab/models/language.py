@@ -1,4 +1,4 @@
-"""Recurrent language models.
+"""Language models, recurrent or not.
 
 Like a cell, a model is a frozen dataclass of static configuration with pure methods, its
 parameters outside it: `fit` needs nothing but functions of params, and equal models are equal.
@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import PartitionSpec
 
-from rnnlab.cells.stack import Stack
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Array, Key, PyTree
 from rnnlab.dropout import embedding_dropout, weight_drop
 from rnnlab.models.adaptive_softmax import AdaptiveSoftmax
+from rnnlab.models.body import Body, Recurrent
 from rnnlab.models.partition import split_over_model
 from rnnlab.models.regularisation import Regularisation
 from rnnlab.models.softmax import Softmax, SoftmaxParams
-from rnnlab.sequences import stack
 from rnnlab.strategies import Auto
 from rnnlab.strategies.base import Strategy, restart
 
@@ -27,7 +26,7 @@ class LanguageModelParams(NamedTuple):
     """The parameters of a `LanguageModel`."""
 
     embedding: Array  # [V, E]
-    cells: tuple[PyTree, ...]  # one entry a layer
+    cells: PyTree  # one entry a layer; those of the body, if there is one
     kernel: Array | None  # [H, V]; None where it is the transposed embedding
     bias: Array  # [V]
     tails: tuple[PyTree, ...] = ()  # of an `AdaptiveSoftmax`, whose kernel and bias are its head's
@@ -37,16 +36,20 @@ class LanguageModelParams(NamedTuple):
 class LanguageModel:
     """Predicts the next token from all tokens so far.
 
-        x_t = embedding[token_t],    y = stack(cells)(x),    logits_t = y_t @ kernel + bias
+        x_t = embedding[token_t],    y = body(x),    logits_t = y_t @ kernel + bias
 
     Attributes:
       vocabulary_size: V.
       embedding_features: E.
-      cells: the layers, the one that reads the embedding first.
+      cells: recurrent layers, the one that reads the embedding first.
       tied: the output kernel is the transposed embedding (Press & Wolf 2017).
       softmax: the output layer.
       regularisation: what is dropped in training, and what outputs cost there; nothing at first.
-      strategy: how the layers run over a window.
+      strategy: how the cells run over a window.
+      body: what stands in the place of `cells`, such as a `Transformer`.
+
+    Raises:
+      ValueError: neither cells nor a body, or both.
 
     Example:
         >>> import jax, jax.numpy as jnp, rnnlab
@@ -64,17 +67,28 @@ class LanguageModel:
 
     vocabulary_size: int
     embedding_features: int
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = ()
     tied: bool = False
     softmax: Softmax | AdaptiveSoftmax = dataclasses.field(default_factory=Softmax)
     regularisation: Regularisation = dataclasses.field(default_factory=Regularisation)
     strategy: Strategy = dataclasses.field(default_factory=Auto)
+    body: Body | None = None
+
+    def __post_init__(self):
+        if bool(self.cells) == (self.body is not None):
+            given = "both" if self.cells else "neither"
+            raise ValueError(f"LanguageModel: expected cells or a body, got {given}.")
+
+    @property
+    def layers(self) -> Body:
+        """What stands between embedding and output."""
+        return self.body or Recurrent(self.cells, self.strategy)
 
     def init(self, key: Key) -> LanguageModelParams:
         """Draws float32 parameters; a ValueError where `tied` does not fit the rest."""
         embedding_key, cells_key, kernel_key = jax.random.split(key, 3)
-        cells = Stack(self.cells).init(cells_key, self.embedding_features)
-        features = Stack(self.cells).out_features(cells, self.embedding_features)
+        cells = self.layers.init(cells_key, self.embedding_features)
+        features = self.layers.out_features(cells, self.embedding_features)
         if self.tied and features != self.embedding_features:
             raise ValueError(
                 "tied: expected as many embedding features as the last layer has outputs,"
@@ -111,21 +125,21 @@ class LanguageModel:
         kernel = split_over_model(softmax.kernel.shape, (1, 0), count)
         return specs._replace(kernel=kernel, tails=tails)
 
-    def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
+    def initial_carry(self, params: LanguageModelParams, batch_size: int) -> PyTree:
         """The carry before the first token of `batch_size` texts."""
-        return Stack(self.cells).initial_carry(params.cells, (batch_size,))
+        return self.layers.initial_carry(params.cells, batch_size)
 
     def features(
         self,
         params: LanguageModelParams,
         tokens: Array,
-        carry: tuple[PyTree, ...],
+        carry: PyTree,
         *,
         start: Array | None = None,
         reset: Array | None = None,
         mask: Array | None = None,
         key: Key | None = None,
-    ) -> tuple[tuple[PyTree, ...], Array, Array]:
+    ) -> tuple[PyTree, Array, Array]:
         """Reads a window of tokens, as far as the last layer.
 
         Args:
@@ -150,14 +164,12 @@ class LanguageModel:
         xs = xs[tokens] if words is None else embedding_dropout(words, xs, tokens, rates.embedding)
         if weights is not None and rates.weights:
             cells = weight_drop(weights, cells, rates.weights)
-        carry, ys = stack(
-            self.cells,
+        carry, ys = self.layers.apply(
             cells,
             rates.drop(inputs, xs, rates.inputs),
             carry,
             mask=mask,
             reset=reset,
-            strategy=self.strategy,
             dropout=rates.layers,
             variational=rates.variational,
             key=layers,
@@ -165,8 +177,8 @@ class LanguageModel:
         return carry, ys, rates.drop(outputs, ys, rates.outputs)
 
     def apply(
-        self, params: LanguageModelParams, tokens: Array, carry: tuple[PyTree, ...], **options: Any
-    ) -> tuple[tuple[PyTree, ...], Array]:
+        self, params: LanguageModelParams, tokens: Array, carry: PyTree, **options: Any
+    ) -> tuple[PyTree, Array]:
         """Reads a window of tokens.
 
         Args:
@@ -186,9 +198,9 @@ class LanguageModel:
         params: LanguageModelParams,
         tokens: Array,
         targets: Array,
-        carry: tuple[PyTree, ...],
+        carry: PyTree,
         **options: Any,
-    ) -> tuple[tuple[PyTree, ...], Array, Array]:
+    ) -> tuple[PyTree, Array, Array]:
         """Reads a window of tokens: how badly it was predicted, and what is to be minimised.
 
         Args:
@@ -210,11 +222,11 @@ class LanguageModel:
         return carry, self.regularisation.penalised(nats, ys, dropped, reset), nats
 
     def step(
-        self, params: LanguageModelParams, carry: tuple[PyTree, ...], token: Array
-    ) -> tuple[tuple[PyTree, ...], Array]:
+        self, params: LanguageModelParams, carry: PyTree, token: Array
+    ) -> tuple[PyTree, Array]:
         """Reads one token `[B]`: the carry after it and the logits `[B, V]`, as `apply` gives."""
         x = params.embedding[token]
-        carry, y = Stack(self.cells).step(params.cells, carry, x)
+        carry, y = self.layers.step(params.cells, carry, x)
         return carry, self.softmax.logits(self._softmax_params(params), y)
 
     def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:

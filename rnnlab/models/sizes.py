@@ -1,5 +1,6 @@
 """Layers that fit: skips around those they fit, and as many features as a budget allows."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -7,6 +8,7 @@ import jax
 from rnnlab.cells.residual import Residual
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Key, PyTree
+from rnnlab.models.transformer import Transformer
 
 
 def connected(cells: Sequence[Cell], in_features: int) -> tuple[Cell, ...]:
@@ -88,6 +90,42 @@ def largest_features(count: Callable[[int], int], num_params: int) -> int:
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if count(middle) <= num_params else (fits, middle)
     return fits
+
+
+def largest_transformer(
+    count: Callable[[Transformer], int], num_params: int, body: Transformer
+) -> Transformer:
+    """The largest Transformer like `body` in a model with at most `num_params` parameters.
+
+    It has as many features as fit with 4 H hidden ones, a whole number of pairs for each head. What
+    is left of the budget are hidden features, so that it is used up whatever the number of heads.
+
+    Args:
+      count: body -> parameters of the model with it.
+      num_params: the budget.
+      body: of any size.
+
+    Raises:
+      ValueError: one pair of features for each head is too much for the budget.
+
+    Example:
+        >>> from rnnlab.models.sizes import count_params, largest_transformer
+        >>> from rnnlab.models.transformer import Transformer
+        >>> def count(body):
+        ...     return count_params(lambda key: body.init(key, in_features=10))
+        >>> body = largest_transformer(count, 10_000, Transformer(8, blocks=1))
+        >>> body.features, body.hidden_features, count(body)
+        (24, 149, 9941)
+    """
+
+    def sized(pairs):
+        return dataclasses.replace(body, features=2 * body.heads * pairs, hidden_features=None)
+
+    def widened(hidden):
+        return dataclasses.replace(largest, hidden_features=hidden)
+
+    largest = sized(largest_features(lambda pairs: count(sized(pairs)), num_params))
+    return widened(largest_features(lambda hidden: count(widened(hidden)), num_params))
 
 
 def _out_features(cell: Cell, in_features: int) -> int:

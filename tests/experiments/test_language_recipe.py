@@ -122,6 +122,29 @@ def test_a_budget_of_parameters_decides_about_the_features(tmp_path, capsys):
         setup("unused", "--num_params=2000", "--output_features=4")
 
 
+@pytest.mark.parametrize("model", ["mlp", "tcn", "transformer"])
+def test_a_model_without_recurrence_fills_the_same_budget(model):
+    options = (f"--model={model}", "--num_params=9000", "--layers=2", "--heads=2", "--context=6")
+    task, _ = setup("unused", *options)
+    sizes = [leaf.size for leaf in jax.tree.leaves(task.init(jax.random.key(0)))]
+    assert 8500 < sum(sizes) <= 9000
+    with pytest.raises(SystemExit, match=f"--residual: expected --model=recurrent, got {model}"):
+        setup("unused", *options, "--residual")
+
+
+def test_a_transformer_is_trained_resumed_and_sampled(tmp_path, capsys):
+    options = ("--model=transformer", "--heads=2", "--context=6", "--dropout=0.1")
+    experiment.main(arguments(tmp_path / "parts", "--steps=7", *options))
+    experiment.main(arguments(tmp_path / "parts", *options))
+    experiment.main(arguments(tmp_path / "whole", *options))
+    assert everything(tmp_path / "parts", *options) == everything(tmp_path / "whole", *options)
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    valid = [entry["loss"] for entry in map(json.loads, lines) if entry["split"] == "valid"]
+    assert valid[-1] < valid[0]
+    look(tmp_path / "whole", "generate", "--length=5")
+    assert len(capsys.readouterr().out) > 5
+
+
 def test_nt_asgd_averages_from_where_the_score_stops_falling(tmp_path):
     """A learning rate that is too high for the last steps: the average is better than they are."""
     options = ("--optimizer=sgd", "--average=nt_asgd", "--average_patience=1", "--steps=60")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnlab.cells import CELLS, GRU, LSTM, Stack
-from rnnlab.models import LanguageModel, Regularisation
+from rnnlab.models import TCN, LanguageModel, Regularisation, Transformer, WindowMLP
 from rnnlab.strategies import Unrolled
 
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 11, (9, 3)), jnp.int32)  # [T, B]
@@ -93,3 +93,36 @@ def test_dropout_acts_with_a_key_only():
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, plain)
     assert not np.allclose(one, other)
+
+
+BODIES = {
+    "mlp": WindowMLP(8, context=4),
+    "tcn": TCN(8, blocks=2),
+    "transformer": Transformer(8, blocks=1, heads=2, context=6),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_without_recurrence_reads_in_parts_what_it_reads_whole(name):
+    """Windows with a carry, texts that start in between, single tokens."""
+    model = LanguageModel(11, 6, body=BODIES[name])
+    params = jax.jit(model.init)(jax.random.key(0))
+    apply, step = jax.jit(model.apply), jax.jit(model.step)
+    fresh = model.initial_carry(params, 3)
+    _, whole = apply(params, TOKENS, fresh)
+    carry, first = apply(params, TOKENS[:4], fresh)
+    for token, expected in zip(TOKENS[4:], whole[4:], strict=True):
+        carry, logits = step(params, carry, token)
+        np.testing.assert_allclose(logits, expected, atol=2e-6)
+    np.testing.assert_allclose(first, whole[:4], atol=2e-6)
+    start = jnp.array([True, False, False])
+    _, again = apply(params, TOKENS[:4], carry, start=start)
+    np.testing.assert_allclose(again[:, 0], whole[:4, 0], atol=2e-6)
+    assert not np.allclose(again[:, 1], whole[:4, 1], atol=1e-3)
+
+
+def test_a_model_has_cells_or_a_body():
+    with pytest.raises(ValueError, match="expected cells or a body, got both"):
+        LanguageModel(11, 6, cells=(GRU(8),), body=BODIES["mlp"])
+    with pytest.raises(ValueError, match="expected cells or a body, got neither"):
+        LanguageModel(11, 6)

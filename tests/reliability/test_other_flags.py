@@ -35,6 +35,7 @@ OTHER = {
         **{"input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
         **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
         **{"activation_penalty": 2.0, "temporal_penalty": 1.0},
+        **{"model": "mlp", "context": 5, "heads": 2, "kernel_width": 2},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
 }
