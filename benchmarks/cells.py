@@ -18,19 +18,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import optax
 from absl import app, flags, logging
 
-from benchmarks import timing
+from benchmarks import language_task, timing
 from rnnlab.cells import CELLS, Stack
 from rnnlab.core.wrapper import Wrapper
-from rnnlab.data import CharacterVocabulary, Streams, load_corpus
+from rnnlab.data import CharacterVocabulary, load_corpus
 from rnnlab.models import LanguageModel
 from rnnlab.select import select_strategy
 from rnnlab.strategies import Auto
-from rnnlab.training import FitConfig, Ratio, Task, fit
+from rnnlab.training import FitConfig, Task, fit
 from rnnlab.training.config import NOT_FINITE
-from rnnlab.training.optimizers import make_optimizer, make_schedule
 
 FEATURES, BATCH, WINDOW, EMBEDDING, RATE = 128, 32, 64, 64, 4e-3
 COLUMNS = ("cell", "valid loss, nats", "tokens per second", "parameters", "strategy")
@@ -46,26 +44,8 @@ def build_task(name: str, splits: Mapping[str, str], steps: int) -> tuple[Langua
     vocabulary = CharacterVocabulary.from_text(*splits.values())
     cells = (CELLS[name](FEATURES),)
     model = LanguageModel(len(vocabulary), EMBEDDING, cells=cells, strategy=Auto())
-
-    def loss(params, carry, window, key):
-        carry, logits = model.apply(params, window.inputs.T, carry, start=window.start, key=key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, window.targets.T)
-        return Ratio.mean(losses, window.weights.T), (carry, {})
-
-    train, valid = (
-        Streams(vocabulary.encode(splits[split]), BATCH, WINDOW) for split in ("train", "valid")
-    )
-    schedule = make_schedule("cosine", RATE, steps // 10, steps)
-    task = Task(
-        init=model.init,
-        loss=loss,
-        optimizer=make_optimizer("adamw", schedule, clip_norm=1.0),
-        train_batches=train.windows,
-        eval_batches={"valid": valid.epoch},
-        initial_state=model.initial_carry,
-        unit="tok",
-    )
-    return model, task
+    tokens = {split: vocabulary.encode(text) for split, text in splits.items()}
+    return model, language_task.build_task(model, tokens, BATCH, WINDOW, steps, RATE)
 
 
 def train(name: str, splits: Mapping[str, str], steps: int) -> dict[str, Any]:

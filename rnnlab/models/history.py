@@ -1,7 +1,8 @@
 """What models without recurrence remember: the last steps of each of their layers.
 
 A layer keeps its last P inputs, or what it made of them, in a ring `[B, P, ...]`: the step at
-position p is in slot p mod P, so one more step writes one slot and moves nothing.
+position p is in slot p mod P, so one more step writes one slot and moves none. (XLA on a CPU still
+copies a ring that the same program reads, donated or not.)
 """
 
 import abc
@@ -119,7 +120,7 @@ def _rows(xs: Array, places: Array) -> Array:
 def _write(ring: Array, xs: Array, position: Array, count: Array) -> Array:
     """The ring `[P, ...]` of one row after the first `count` of the steps `[T, ...]`."""
     size, xs = len(ring), xs.astype(ring.dtype)
-    if len(xs) == 1:  # one slot, in place where the carry is donated
+    if len(xs) == 1:
         slot = position % size
         return ring.at[slot].set(jnp.where(count > 0, xs[0], ring[slot]))
     slots = jnp.arange(size, dtype=jnp.int32)
@@ -150,6 +151,8 @@ class Dropout:
 class HistoryBody(Body):
     """A body whose layers look at steps before, which they remember in rings."""
 
+    features: int
+
     @abc.abstractmethod
     def rings(self, params: Any, batch_size: int) -> PyTree:
         """What the layers remember before the first step: zeros."""
@@ -159,6 +162,10 @@ class HistoryBody(Body):
         self, params: Any, xs: Array, rings: Any, window: Window, drop: Dropout
     ) -> tuple[PyTree, Array]:
         """Runs the layers over `[B, T, F]`: what they remember afterwards, and `[B, T, H]`."""
+
+    @final
+    def out_features(self, params: Any, in_features: int) -> int:
+        return self.features
 
     @final
     def initial_carry(self, params: Any, batch_size: int) -> HistoryCarry:

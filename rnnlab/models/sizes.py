@@ -115,7 +115,7 @@ def largest_transformer(
         ...     return count_params(lambda key: body.init(key, in_features=10))
         >>> body = largest_transformer(count, 10_000, Transformer(8, blocks=1))
         >>> body.features, body.hidden_features, count(body)
-        (24, 149, 9941)
+        (24, 146, 9962)
     """
 
     def sized(pairs):

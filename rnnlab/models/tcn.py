@@ -51,7 +51,6 @@ class TCN(HistoryBody):
     networks for sequence modeling", without weight normalisation.
     """
 
-    features: int
     blocks: int = 4
     width: int = 3
 

@@ -91,7 +91,6 @@ class Transformer(HistoryBody):
     window before left, without a gradient into it where the trainer takes none).
     """
 
-    features: int
     blocks: int = 2
     heads: int = 4
     context: int = 64

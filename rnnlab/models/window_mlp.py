@@ -78,7 +78,6 @@ class WindowMLP(HistoryBody):
     connections from the inputs to the softmax.
     """
 
-    features: int
     context: int = 8
     layers: int = 1
 
