@@ -74,6 +74,7 @@ def define_shared_flags(defaults: Mapping[str, Any]) -> flags.FlagValues:
     define(integer, "max_skips", 10, "Non-finite updates in a row before giving up.", **positive)
     define(integer, "patience", 0, "Evaluations without improvement; 0: never stops early.", 0)
     enum("cell", "lstm", CELLS, "Recurrent cell.")
+    define(flags.DEFINE_string, "cell_options", "{}", 'JSON, such as {"heads": 4}.')
     define(integer, "features", None, "Features of a layer.", **positive)
     define(integer, "layers", 1, "Layers.", **positive)
     enum("strategy", "auto", STRATEGIES, "How a layer runs over time.")
@@ -159,7 +160,13 @@ def build_cells(values: flags.FlagValues) -> tuple[Cell, ...]:
 
 def build_cell(values: flags.FlagValues, features: int) -> Cell:
     """One layer of kind `--cell`."""
-    return CELLS[values.cell](features)
+    options = _json_object("cell_options", values.cell_options)
+    try:
+        return CELLS[values.cell](features, **options)
+    except (TypeError, ValueError) as error:
+        if not options:
+            raise
+        sys.exit(f"error: --cell_options: expected what {values.cell} takes ({error}).")
 
 
 def build_optimizer(

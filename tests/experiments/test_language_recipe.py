@@ -10,6 +10,7 @@ import pytest
 
 from experiments import common
 from experiments import language_model as experiment
+from rnnlab.cells import SLSTM
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import make_mesh
 from rnnlab.training.steps import initial_train_state
@@ -49,6 +50,16 @@ def test_dropout_is_for_all_places_that_have_no_rate_of_their_own():
     assert rates() == (0, 0, 0)
     assert rates("--dropout=0.5") == (0.5, 0.5, 0.5)
     assert rates("--dropout=0.5", "--input_dropout=0", "--output_dropout=0.3") == (0, 0.5, 0.3)
+
+
+def test_a_cell_gets_its_options():
+    options = ("--cell=slstm", "--features=4", '--cell_options={"heads": 2}')
+    common.parse(experiment.FLAGS, arguments("unused", *options))
+    assert set(experiment.build_model(9).cells) == {SLSTM(4, heads=2)}
+    for wrong in ('{"legs": 2}', '{"heads": 3}'):
+        common.parse(experiment.FLAGS, arguments("unused", *options, f"--cell_options={wrong}"))
+        with pytest.raises(SystemExit, match="--cell_options: expected what slstm takes"):
+            experiment.build_model(9)
 
 
 def test_a_regularised_run_pays_for_its_outputs_in_training_alone():
