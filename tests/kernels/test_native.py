@@ -103,9 +103,9 @@ def test_params_that_the_kernel_would_misread_are_refused(change, strategy):
 
 
 @needs_kernel
-@pytest.mark.parametrize("sizes", [None, (16, 16, 1, 4), (4, 28, 4, 4)], ids=str)
+@pytest.mark.parametrize("sizes", [None, (16, 16, 1, 4)], ids=str)
 def test_norms_that_the_kernel_would_misread_are_refused(sizes):
-    """Missing, one that broadcasts elsewhere, and two of which only the sum is right."""
+    """Missing, or one that broadcasts elsewhere."""
     cell = layer_norm_lstm(4)
     case = testing.example(cell)
     norms = sizes and LSTMNorms(*map(jnp.ones, sizes))
