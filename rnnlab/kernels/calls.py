@@ -81,7 +81,7 @@ def backward(
     """
     weights, has_c = run.weights, run.start.c is not None
     row = run.start.h.shape
-    arrays = [run.xs, weights.kernel, weights.recurrent_kernel, kept.saved, *kept.carries]
+    arrays = [run.xs, *weights, kept.saved, *kept.carries]
     arrays += [*run.start, *run.initial, wanted_hs, *wanted_last]
     shapes = [
         run.xs.shape if with_inputs else (0,),

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from rnnlab.cells.elman import Elman, ElmanParams
 from rnnlab.cells.gru import GRU, GRUParams
-from rnnlab.cells.lstm import LSTM, LSTMParams
+from rnnlab.cells.lstm import LSTM, LSTMNorms, LSTMParams
 from rnnlab.cells.min_gru import MinGRU, MinGRUParams
+from rnnlab.cells.reset_before_gru import ResetBeforeGRU, ResetBeforeGRUParams
 from rnnlab.cells.zoneout import Zoneout
 from rnnlab.core.cell import Cell
 from rnnlab.core.types import Array, LSTMCarry, PyTree
@@ -21,7 +23,7 @@ class Weights(NamedTuple):
     kernel: Array  # [F, K]
     bias: Array  # [K]
     recurrent_kernel: Any = None  # [H, K], or None where the gates read the input alone
-    recurrent_bias: Any = None  # [H], of the u of the last gate, or None
+    gating: Any = None  # [E * H], other parameters of the gates, or None
 
 
 class State(NamedTuple):
@@ -33,7 +35,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """A cell of the kernel: its projection is x W + b, and its output is h."""
+    """A cell of the kernel: it projects x W, and its output is h."""
 
     name: str
     gates: int  # columns of the kernels, in multiples of H
@@ -43,6 +45,7 @@ class Listed:
     state: Callable[[PyTree], State] = State
     carry: Callable[[State], PyTree] = lambda state: state.h
     recurrent: bool = True  # whether it has a recurrent kernel
+    gating: int = 0  # E
     rates: tuple[float, float] = (0.0, 0.0)  # of zoneout, of h and c, for steps without marks
 
 
@@ -63,8 +66,9 @@ _GRU = Listed(
         params.kernel, params.bias, params.recurrent_kernel, params.recurrent_bias
     ),
     lambda weights: GRUParams(
-        weights.kernel, weights.recurrent_kernel, weights.bias, weights.recurrent_bias
+        weights.kernel, weights.recurrent_kernel, weights.bias, weights.gating
     ),
+    gating=1,
 )
 _ELMAN_TANH = Listed(
     "elman_tanh",
@@ -82,6 +86,35 @@ _MIN_GRU = Listed(
     lambda weights: MinGRUParams(weights.kernel, weights.bias),
     recurrent=False,
 )
+_RESET_BEFORE_GRU = Listed(
+    "reset_before_gru",
+    3,
+    4,
+    lambda params: Weights(params.kernel, params.bias, params.recurrent_kernel),
+    lambda weights: ResetBeforeGRUParams(weights.kernel, weights.recurrent_kernel, weights.bias),
+)
+
+
+def _layer_norm_weights(params: LSTMParams) -> Weights:
+    norms = params.norms or (params.kernel[0, :0],)  # too short, and refused
+    gating = jnp.concatenate([jnp.ravel(norm) for norm in norms])
+    return Weights(params.kernel, params.bias, params.recurrent_kernel, gating)
+
+
+def _layer_norm_params(weights: Weights) -> LSTMParams:
+    features = weights.gating.shape[0] // 10
+    norms = LSTMNorms(*jnp.split(weights.gating, [4 * features, 8 * features, 9 * features]))
+    return LSTMParams(weights.kernel, weights.recurrent_kernel, weights.bias, norms=norms)
+
+
+_LAYER_NORM_LSTM = dataclasses.replace(
+    _LSTM,
+    name="layer_norm_lstm",
+    saved=8,
+    weights=_layer_norm_weights,
+    params=_layer_norm_params,
+    gating=10,
+)
 
 
 def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> None:
@@ -91,11 +124,12 @@ def check_params(cell: Cell, entry: Listed, features: int, params: PyTree) -> No
       ValueError: a parameter is missing, has another shape, or is none of this cell's.
     """
     weights, columns = entry.weights(params), entry.gates * features
-    shapes = [(weights.kernel.shape[0], columns), (columns,), (features, columns), (features,)]
+    shapes = [(weights.kernel.shape[0], columns), (columns,), (features, columns)]
+    shapes += [(entry.gating * features,)]
     got = [None if a is None else a.shape for a in weights]
-    present = [True, True, entry.recurrent, weights.recurrent_bias is not None]
+    present = [True, True, entry.recurrent, weights.gating is not None]
     expected = [shape if there else None for shape, there in zip(shapes, present, strict=True)]
-    whole = jax.tree.structure(entry.params(weights)) == jax.tree.structure(params)
+    whole = jax.tree.map(jnp.shape, entry.params(weights)) == jax.tree.map(jnp.shape, params)
     if got != expected or not whole:
         raise ValueError(
             f"params: Fused() expected those of {cell} alone, of shapes {expected}, got {got}"
@@ -109,9 +143,12 @@ def listed(cell: Cell) -> Listed | str:
     if type(cell) is Zoneout:
         return _zoned(cell)
     if type(cell) is LSTM:
-        options = {LSTM(cell.features, forget_bias=cell.forget_bias): _LSTM}
+        plain = LSTM(cell.features, forget_bias=cell.forget_bias)
+        options = {plain: _LSTM, dataclasses.replace(plain, layer_norm=True): _LAYER_NORM_LSTM}
     elif type(cell) is GRU:
         options = {cell: _GRU}
+    elif type(cell) is ResetBeforeGRU:
+        options = {cell: _RESET_BEFORE_GRU}
     elif type(cell) is Elman:
         options = {
             Elman(cell.features, activation="tanh"): _ELMAN_TANH,
@@ -124,8 +161,8 @@ def listed(cell: Cell) -> Listed | str:
     if options:
         return f"its kernel has {', '.join(map(str, options))} and no other options"
     return (
-        "its kernel lists LSTM, GRU, Elman and MinGRU, and Zoneout of the first two, not"
-        f" {type(cell).__name__}. Use Deferred() or Scan()"
+        "its kernel lists LSTM, GRU, ResetBeforeGRU, Elman and MinGRU, and Zoneout of LSTM and GRU,"
+        f" not {type(cell).__name__}. Use Deferred() or Scan()"
     )
 
 

@@ -168,11 +168,7 @@ transposed.def_impl(_transposed)
 @tangent.def_abstract_eval
 def _(*avals, recurrence, tree):
     residuals, changes = jax.tree.unflatten(tree, avals)
-    length, batch, _ = residuals.primals.xs.shape
-    ys = residuals.kept.carries.h.update(
-        dtype=recurrence.entry.weights(changes.params).kernel.dtype
-    )
-    del length, batch
+    ys = residuals.kept.carries.h.update(dtype=changes.params.kernel.dtype)
     return jax.tree.leaves((changes.carry, ys))
 
 

@@ -20,10 +20,11 @@ from rnnlab.strategies.scan import Scan
 class Fused(Strategy[Cell]):
     """One call for the whole sequence: weights laid out for the cache once, gates in registers.
 
-    For `LSTM`, `GRU`, `Elman`, `MinGRU` and `Zoneout` of the first two, on a CPU, on the threads
-    that XLA has. It projects the inputs in blocks of steps that stay in cache, so z is never
-    written to memory, and keeps the gates. Its reverse loop gives the gradients of inputs and
-    weights too, block by block. Weights in bfloat16 are computed with in float32.
+    For `LSTM` (also with layer norm), `GRU`, `ResetBeforeGRU`, `Elman`, `MinGRU` and `Zoneout` of
+    the LSTM and of `GRU`, on a CPU, on the threads that XLA has. It projects the inputs in blocks
+    of steps that stay in cache, so z is not written to memory, and keeps the gates; with layer norm
+    it keeps both products instead. Its reverse loop gives the gradients of inputs and weights too,
+    block by block. Weights in bfloat16 are computed with in float32.
 
     Every transform works: forward mode and second derivatives run a scan. `vmap(grad)` runs the
     reverse loop one example after another, `grad(vmap)` runs it once; a `vmap` over weights runs

@@ -43,6 +43,7 @@ OPTIONS_AND_WRAPPERS = [
     "residual",
     "highway",
     "zoneout",
+    "lstm_layer_norm",
 ]
 NAMES = [*CELLS, *OPTIONS_AND_WRAPPERS]
 # Remat, Chunkwise: 7 = 3 + 3 + 1

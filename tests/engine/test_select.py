@@ -7,7 +7,8 @@ import rnnlab
 from rnnlab import testing
 from rnnlab.cells import CELLS, GRU, LRU, LSTM, MinGRU, MinLSTM, ResetBeforeGRU, Stack
 from rnnlab.select import RULES, select_strategy
-from rnnlab.strategies import Associative, Auto, Deferred, Scan
+from rnnlab.strategies import Associative, Auto, Deferred, Fused, Scan
+from tests.native import needs_kernel
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,12 @@ def test_some_rule_always_applies_and_each_gives_its_reason():
     for make in CELLS.values():
         chosen = select_strategy(make(4), 1, 1, "cpu")
         assert chosen.refusal(make(4)) is None
+
+
+@needs_kernel
+@pytest.mark.parametrize("cell", [LSTM(4, layer_norm=True), ResetBeforeGRU(4)], ids=repr)
+def test_the_kernel_is_taken_for_its_cells(cell):
+    assert select_strategy(cell, 64, 1, "cpu") == Fused()
 
 
 @pytest.mark.parametrize("cell", [GRU(4), MinGRU(4), ResetBeforeGRU(4)], ids=repr)

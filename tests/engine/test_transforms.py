@@ -25,6 +25,7 @@ from rnnlab.cells import (
     GatedDeltaNet,
     IndRNN,
     MinGRU,
+    ResetBeforeGRU,
     Zoneout,
 )
 from rnnlab.strategies import Associative, Auto, Chunkwise, Deferred, Fused, Remat, Scan
@@ -39,6 +40,8 @@ PAIRS = [
     (GRU(3), Fused()),
     (Elman(3), Fused()),
     (MinGRU(3), Fused()),
+    (ResetBeforeGRU(3), Fused()),
+    (LSTM(3, layer_norm=True), Fused()),
     (Zoneout(GRU(3), 0.3), Fused()),
     (SLSTM(4, heads=2), Deferred()),  # a block-diagonal kernel
     (IndRNN(3), Deferred()),  # a diagonal kernel

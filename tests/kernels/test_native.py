@@ -1,6 +1,7 @@
 """The compiled CPU kernel: how it is built and refused, folded under vmap, shared by threads."""
 
 import concurrent.futures
+import functools
 import re
 
 import jax
@@ -10,14 +11,17 @@ import pytest
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LSTM, Elman, MinGRU, MinLSTM, Zoneout
+from rnnlab.cells import GRU, LSTM, Elman, MinGRU, MinLSTM, ResetBeforeGRU, Zoneout
+from rnnlab.cells.lstm import LSTMNorms
 from rnnlab.kernels import build
 from rnnlab.strategies import Fused, Scan
 from tests.engine.test_compile import matmuls
 from tests.native import needs_kernel
 
+layer_norm_lstm = functools.partial(LSTM, layer_norm=True)
 PLAIN = [LSTM(5), GRU(5), Elman(5), Elman(5, activation="relu"), MinGRU(5)]
-LISTED = [*PLAIN, Zoneout(LSTM(5), (0.5, 0.1)), Zoneout(GRU(5), 0.2)]
+TWO_PASSES = [ResetBeforeGRU(5), layer_norm_lstm(5)]
+LISTED = [*PLAIN, *TWO_PASSES, Zoneout(LSTM(5), (0.5, 0.1)), Zoneout(GRU(5), 0.2)]
 each_cell = pytest.mark.parametrize("cell", LISTED, ids=str)
 
 
@@ -57,7 +61,7 @@ def test_auto_does_without_where_it_is_not_built(empty_cache):
 @pytest.mark.parametrize(
     "cell, reason",
     [
-        (MinLSTM(4), "lists LSTM, GRU, Elman and MinGRU, .* not MinLSTM"),
+        (MinLSTM(4), "lists LSTM, GRU, ResetBeforeGRU, Elman and MinGRU, .* not MinLSTM"),
         (Zoneout(Elman(4)), "Zoneout of LSTM and of GRU, not of Elman"),
         (Zoneout(LSTM(4, peephole=True)), "no other options"),
         (LSTM(4, peephole=True), r"no other options"),
@@ -96,6 +100,18 @@ def test_params_that_the_kernel_would_misread_are_refused(change, strategy):
     case = testing.example(cell)
     with pytest.raises(ValueError, match=r"expected (those of LSTM|4 rows)"):
         rnnlab.unroll(cell, case.params._replace(**change), case.xs, strategy=strategy)
+
+
+@needs_kernel
+@pytest.mark.parametrize("sizes", [None, (16, 16, 1, 4)], ids=str)
+def test_norms_that_the_kernel_would_misread_are_refused(sizes):
+    """Missing, or one that broadcasts elsewhere."""
+    cell = layer_norm_lstm(4)
+    case = testing.example(cell)
+    norms = sizes and LSTMNorms(*map(jnp.ones, sizes))
+    with pytest.raises(ValueError, match="expected those of LSTM"):
+        params = case.params._replace(norms=norms)
+        rnnlab.unroll(cell, params, case.xs, strategy=Fused())
 
 
 @needs_kernel
@@ -191,7 +207,18 @@ def test_vmap_over_the_weights():
 
 
 @needs_kernel
-@pytest.mark.parametrize("cell", [LSTM(130), GRU(130), Elman(130), MinGRU(130)], ids=str)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        LSTM(130),
+        GRU(130),
+        Elman(130),
+        MinGRU(130),
+        ResetBeforeGRU(130),
+        layer_norm_lstm(130),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("batch", [1, 7, 64])
 def test_sizes_that_fill_no_vector_tile_or_panel(cell, batch):
     """Units beyond whole vectors, rows beyond whole tiles; threads share rows or units."""
@@ -205,7 +232,15 @@ def test_sizes_that_fill_no_vector_tile_or_panel(cell, batch):
 
 @needs_kernel
 @pytest.mark.parametrize("batch", [1, 40])
-@pytest.mark.parametrize("cell", [Zoneout(LSTM(130), (0.5, 0.1)), Zoneout(GRU(130), 0.3)], ids=str)
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Zoneout(LSTM(130), (0.5, 0.1)),
+        Zoneout(layer_norm_lstm(130), (0.5, 0.1)),
+        Zoneout(GRU(130), 0.3),
+    ],
+    ids=str,
+)
 def test_zoneout_with_marks(cell, batch):
     """Training, where marks say what to keep, also where steps are masked and carries restart."""
     case = testing.example(cell, 70, length=9, batch=(batch,))
@@ -238,9 +273,10 @@ def test_zoneout_refuses_marks_that_the_kernel_would_misread():
 
 @needs_kernel
 @pytest.mark.parametrize("features", [64, 300])
-def test_a_row_does_not_depend_on_the_batch_around_it(features):
+@pytest.mark.parametrize("make", [LSTM, layer_norm_lstm, ResetBeforeGRU])
+def test_a_row_does_not_depend_on_the_batch_around_it(make, features):
     """Bit for bit: however rows are put into tiles and tiles handed to threads."""
-    cell = LSTM(features)
+    cell = make(features)
     case = testing.example(cell, 64, length=5, batch=(50,))
     run = jax.jit(lambda xs: rnnlab.unroll(cell, case.params, xs, strategy=Fused())[1])
     whole = run(case.xs)
@@ -250,9 +286,12 @@ def test_a_row_does_not_depend_on_the_batch_around_it(features):
 
 @needs_kernel
 @pytest.mark.slow
-def test_callers_that_want_the_same_threads_all_end():
-    """More calls at once than the pool has threads: none may wait for one that cannot come."""
-    cell = LSTM(200)
+@pytest.mark.parametrize("cell", [LSTM(200), layer_norm_lstm(200)], ids=str)
+def test_callers_that_want_the_same_threads_all_end(cell):
+    """More calls at once than the pool has threads: none may wait for one that cannot come.
+
+    However many do come, the results are the same.
+    """
     case = testing.example(cell, 200, length=20, batch=(4,))
     expected = gradients(cell, case, Fused())
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -11,30 +11,44 @@ namespace rnnlab {
 template <class T>
 struct BackwardArrays {
   Sizes sizes;
-  const T *xs, *kernel, *recurrent_kernel, *saved, *hs, *cs;
+  const T *xs, *kernel, *bias, *recurrent_kernel, *gating, *saved, *hs, *cs;
   Starts<T> h, c;
   Keep<T> keep_h, keep_c;
   const T *wanted_hs, *wanted_h, *wanted_c;  // cotangents: of all h, and of the last h and c
   T *dxs;                                    // null where it is not wanted
-  T *dkernel, *dbias, *drecurrent_kernel, *drecurrent_bias;
+  T *dkernel, *dbias, *drecurrent_kernel, *dgating;
   T *first_h, *first_c;                      // of the carry that the sequence starts from
   T *initial_h, *initial_c;                  // of the one that resets restart from
 };
 
-template <class T, class Cell>
-class Backward {
+// Where a part of the work is in the reverse loop.
+struct BackwardStep {
+  int part, size;
+  int64_t index, begin;  // the step, and the first one of its block
+  Range rows, units;
+
+  // Of a row in the products of the block.
+  int64_t place(int64_t b) const {
+    return (index - begin) * (rows.end - rows.begin) + b - rows.begin;
+  }
+};
+
+// What the loops of all cells share. `Loop`, which derives from it, has `pack` for its recurrent
+// kernel, `step`, `weights` of a block of steps and `finish`.
+template <class T, class Cell, class Loop>
+class BackwardLoop {
+ protected:
   static constexpr int kGates = Cell::kGates;
   using Matrix = Panels<T, 1, kTileVectors>;
   static constexpr int64_t kUnits = Matrix::kUnits;
   using Gradient = OuterProducts<T, kGates>;
 
  public:
-  Backward(const BackwardArrays<T>& arrays, int wanted)
+  BackwardLoop(const BackwardArrays<T>& arrays, int wanted)
       : a_(arrays),
         columns_(kGates * a_.sizes.features),
-        recurrent_(Cell::kRecurrent ? columns_ : 0, a_.sizes.features),
         input_(a_.dxs ? columns_ : 0, a_.dxs ? a_.sizes.inputs : 0),
-        split_(a_.sizes, recurrent_.depth() * sizeof(T), recurrent_.count(), wanted) {}
+        split_(a_.sizes, (Cell::kRecurrent ? columns_ : 0) * sizeof(T), kUnits, wanted) {}
 
   int threads() const { return split_.threads(); }
 
@@ -45,7 +59,7 @@ class Backward {
     du_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
     if (Cell::kSeparate) dz_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
     for (int p = 0; p < split_.parts(size); ++p) {
-      const Range rows = split_.rows(p), panels = split_.panels(p, size);
+      const Range rows = split_.rows(p), panels = Matrix::of(split_.units(p, size));
       const int64_t height = block_ * (rows.end - rows.begin);
       const bool own = p == 0 || !split_.by_rows();  // the first one's is the sum of all
       inputs_.emplace_back(a_.sizes.inputs, a_.sizes.features, height, panels,
@@ -56,36 +70,36 @@ class Backward {
   }
 
   void run(int rank, int size) {
-    recurrent_.pack_transposed(part(recurrent_.count(), rank, size), a_.recurrent_kernel);
-    if (a_.dxs) input_.pack_transposed(part(input_.count(), rank, size), a_.kernel);
+    loop().pack(rank, size);
+    if (a_.dxs) input_.pack_transposed(part(input_.count(), rank, size), a_.kernel, columns_);
     barrier_->wait();
     for (int p = rank; p < split_.parts(size); p += size) sequence(p, size);
     barrier_->wait();
     sum(rank, size);
   }
 
- private:
+ protected:
   static constexpr int64_t kBlockRows = 192;  // enough to be worth reading the gradients again
 
+  // Waits for the parts that hold other units of the same rows.
+  void meet() {
+    if (!split_.by_rows()) barrier_->wait();
+  }
+
   void sequence(int p, int size) {
-    const Range rows = split_.rows(p), panels = split_.panels(p, size);
-    const Range units = {panels.begin * kUnits, std::min(panels.end * kUnits, a_.sizes.features)};
+    const Range rows = split_.rows(p), units = split_.units(p, size);
     const Range inputs = split_.by_rows() ? Range{0, input_.count()} : part(input_.count(), p, size);
     start(rows, units);
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t end = a_.sizes.length; end > 0; end -= std::min(end, block_)) {
-      const int64_t begin = end - std::min(end, block_);
-      for (int64_t index = end - 1; index >= begin; --index) {
-        gates(p, index, begin, rows, units, starts);
-        const bool last = index == begin;  // of the block, whose products follow
-        // The products read all of du.
-        if ((Cell::kRecurrent || last) && !split_.by_rows()) barrier_->wait();
-        if (Cell::kRecurrent) through_carry(rows, panels, row(du_, index - begin, 0));
+      const Range steps = {end - std::min(end, block_), end};
+      for (int64_t index = end - 1; index >= steps.begin; --index) {
+        loop().step({p, size, index, steps.begin, rows, units}, starts);
         if (a_.sizes.reset) restarts(a_.sizes.time(index), rows, units);
       }
-      weights(p, (end - begin) * (rows.end - rows.begin));
-      if (a_.dxs) through_inputs(begin, end, rows, inputs);
-      if (!split_.by_rows()) barrier_->wait();  // the next block overwrites du
+      loop().weights(p, steps, rows, units, starts);
+      if (a_.dxs) through_inputs(steps, rows, inputs);
+      meet();  // the next block overwrites du
     }
   }
 
@@ -110,72 +124,55 @@ class Backward {
     set(a_.initial_c, nullptr);
   }
 
-  void gates(int p, int64_t index, int64_t begin, Range rows, Range units,
-             RowStarts<T>& starts) {
+  void set(RowStarts<T>& starts, int64_t index, Range rows) const {
     const Sizes& sizes = a_.sizes;
-    const int64_t t = sizes.time(index);
     const int64_t last = index ? sizes.time(index - 1) * sizes.carry() : 0;
-    starts.set(sizes, t, rows, a_.h, index ? a_.hs + last : nullptr, a_.c,
+    starts.set(sizes, sizes.time(index), rows, a_.h, index ? a_.hs + last : nullptr, a_.c,
                index && Cell::kHasCell ? a_.cs + last : nullptr);
-    for (int64_t b = rows.begin; b < rows.end; ++b) {
-      const int64_t place = (index - begin) * (rows.end - rows.begin) + b - rows.begin;
-      T* du_row = row(du_, index - begin, b);
-      T* dz_row = Cell::kSeparate ? row(dz_, index - begin, b) : nullptr;
-      carries_[p].set_row(place, starts.h[b]);
-      inputs_[p].set_row(place, a_.xs + (t * sizes.batch + b) * sizes.inputs);
-      for (int64_t unit = units.begin; unit < units.end; unit += kLanes<T>) {
-        const int64_t valid = std::min<int64_t>(kLanes<T>, units.end - unit);
-        Vector<T> du[kGates] = {}, dz[kGates] = {};
-        gate(t, b, unit, valid, starts, du, dz);
-        for (int g = 0; g < kGates; ++g) {
-          const Vector<T> input = Cell::kSeparate ? dz[g] : du[g];
-          store(du_row + g * sizes.features + unit, du[g], valid);
-          if (Cell::kSeparate) store(dz_row + g * sizes.features + unit, input, valid);
-          inputs_[p].set_columns(place, g, unit, input);
-          if (Cell::kSeparate) carries_[p].set_columns(place, g, unit, du[g]);
-        }
-      }
-    }
   }
 
-  // The gates of one vector of units of one row; a masked row hands on what it was given.
-  void gate(int64_t t, int64_t b, int64_t unit, int64_t valid, const RowStarts<T>& starts,
-            Vector<T>* du, Vector<T>* dz) {
+  // What the kernels read in a row.
+  void set_rows(int p, int64_t place, int64_t t, int64_t b, const RowStarts<T>& starts) {
+    carries_[p].set_row(place, starts.h[b]);
+    inputs_[p].set_row(place, a_.xs + (t * a_.sizes.batch + b) * a_.sizes.inputs);
+  }
+
+  // What is wanted of the new state, and what of that zoneout wants of the old one.
+  State<T> wanted(int64_t t, int64_t b, int64_t unit, int64_t valid) const {
     const int64_t here = b * a_.sizes.features + unit;
-    const int64_t row = t * a_.sizes.batch + b, at = row * a_.sizes.features + unit;
-    if (a_.sizes.masked(t, b)) return;
-    State<T> d{load(a_.first_h + here, valid) + load(a_.wanted_hs + at, valid)};
-    State<T> from{load(starts.h[b] + unit, valid)};
-    const State<T> to{load(a_.hs + at, valid)};
-    if (Cell::kHasCell) {
-      d.c = load(a_.first_c + here, valid);
-      from.c = load(starts.c[b] + unit, valid);
-    }
-    Vector<T> saved[Cell::kSaved + 1];
-    for (int s = 0; s < Cell::kSaved; ++s) {
-      saved[s] = load(a_.saved + (row * Cell::kSaved + s) * a_.sizes.features + unit, valid);
-    }
-    const State<T> next{a_.keep_h.of_next(at, valid, d.h), a_.keep_c.of_next(at, valid, d.c)};
-    const State<T> old = Cell::template backward<T>(from, to, saved, next, du, dz);
-    store(a_.first_h + here, old.h + (d.h - next.h), valid);
-    if (Cell::kHasCell) store(a_.first_c + here, old.c + (d.c - next.c), valid);
+    State<T> d{load(a_.first_h + here, valid) +
+               load(a_.wanted_hs + t * a_.sizes.carry() + here, valid)};
+    if (Cell::kHasCell) d.c = load(a_.first_c + here, valid);
+    return d;
+  }
+  State<T> of_next(int64_t t, int64_t b, int64_t unit, int64_t valid, const State<T>& d) const {
+    const int64_t at = t * a_.sizes.carry() + b * a_.sizes.features + unit;
+    return {a_.keep_h.of_next(at, valid, d.h), a_.keep_c.of_next(at, valid, d.c)};
   }
 
-  // What goes through u back to h.
-  void through_carry(Range rows, Range panels, const T* du) {
+  // What flows past u to the old state.
+  void hand_on(int64_t b, int64_t unit, int64_t valid, const State<T>& d) {
+    const int64_t here = b * a_.sizes.features + unit;
+    store(a_.first_h + here, d.h, valid);
+    if (Cell::kHasCell) store(a_.first_c + here, d.c, valid);
+  }
+
+  // What goes through u, which is h times a kernel, back to h.
+  void through_carry(const Matrix& kernel, Range rows, Range units, const T* du) {
     const int64_t features = a_.sizes.features;
-    for_products(recurrent_, rows, panels, du, [&](int64_t b, int64_t unit, auto sum, int64_t n) {
-      T* to = a_.first_h + b * features + unit;
-      store(to, load(to, n) + sum, n);
-    });
+    for_products(kernel, rows, Matrix::of(units), du, columns_,
+                 [&](int64_t b, int64_t unit, auto sum, int64_t n) {
+                   T* to = a_.first_h + b * features + unit;
+                   store(to, load(to, n) + sum, n);
+                 });
   }
 
   // What goes through z back to the inputs.
-  void through_inputs(int64_t begin, int64_t end, Range rows, Range panels) {
+  void through_inputs(Range steps, Range rows, Range panels) {
     const Scratch<T>& dz = Cell::kSeparate ? dz_ : du_;
-    for (int64_t index = begin; index < end; ++index) {
+    for (int64_t index = steps.begin; index < steps.end; ++index) {
       T* to = a_.dxs + a_.sizes.time(index) * a_.sizes.batch * a_.sizes.inputs;
-      for_products(input_, rows, panels, row(dz, index - begin, 0),
+      for_products(input_, rows, panels, row(dz, index - steps.begin, 0), columns_,
                    [&](int64_t b, int64_t unit, auto sum, int64_t n) {
                      store(to + b * a_.sizes.inputs + unit, sum, n);
                    });
@@ -184,12 +181,13 @@ class Backward {
 
   // use(row, unit, sums, how many of them) for each vector of rows of `from` times a matrix.
   template <class Use>
-  void for_products(const Matrix& matrix, Range rows, Range panels, const T* from, Use use) {
+  void for_products(const Matrix& matrix, Range rows, Range panels, const T* from, int64_t stride,
+                    Use use) {
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       for_tiles(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         const T* row[kRows];
-        for (int r = 0; r < kRows; ++r) row[r] = from + (first + r) * matrix.depth();
+        for (int r = 0; r < kRows; ++r) row[r] = from + (first + r) * stride;
         Vector<T> sums[kRows][kTileVectors] = {};
         multiply<T, kRows, kTileVectors>(row, matrix.panel(p), matrix.depth(), sums);
         for (int r = 0; r < kRows; ++r) {
@@ -203,13 +201,6 @@ class Backward {
     }
   }
 
-  void weights(int p, int64_t height) {
-    inputs_[p].add(height, inputs_[p]);
-    inputs_[p].add_to_bias(height);
-    carries_[p].add(height, Cell::kSeparate ? carries_[p] : inputs_[p]);
-    if (a_.drecurrent_bias) carries_[p].add_to_bias(height);
-  }
-
   // Parts of the rows each have a sum of their own, of all weights.
   void sum(int rank, int size) {
     const int parts = split_.parts(size);
@@ -217,14 +208,8 @@ class Backward {
       inputs_[0].add_part(inputs_[p], rank, size);
       carries_[0].add_part(carries_[p], rank, size);
     }
-    if (!a_.drecurrent_bias) return;
     barrier_->wait();
-    for (int p = rank; p < (split_.by_rows() ? 1 : parts); p += size) {
-      const Range panels = split_.panels(p, size);
-      const int64_t end = std::min(panels.end * kUnits, a_.sizes.features);
-      const T* last = carries_[p].bias(kGates - 1);  // no other gate has one
-      std::copy(last + panels.begin * kUnits, last + end, a_.drecurrent_bias + panels.begin * kUnits);
-    }
+    loop().finish(rank, size);
   }
 
   // A step that started anew hands its part to the initial carry, and nothing to the step before.
@@ -245,11 +230,105 @@ class Backward {
 
   BackwardArrays<T> a_;
   int64_t columns_, block_ = 1;
-  Matrix recurrent_, input_;
+  Matrix input_;
   Scratch<T> du_, dz_;  // of a block of steps, [step][B, K]
   std::vector<Gradient> inputs_, carries_;  // of each part
   Split split_;
   std::unique_ptr<Barrier> barrier_;
+
+ private:
+  Loop& loop() { return static_cast<Loop&>(*this); }
+};
+
+// Cells whose gates need one product and nothing of other units.
+template <class T, class Cell>
+class Backward : public BackwardLoop<T, Cell, Backward<T, Cell>> {
+  using Base = BackwardLoop<T, Cell, Backward>;
+  friend Base;
+  using Base::a_, Base::du_, Base::dz_, Base::inputs_, Base::carries_, Base::kGates, Base::split_;
+  using typename Base::Matrix;
+
+ public:
+  Backward(const BackwardArrays<T>& arrays, int wanted)
+      : Base(arrays, wanted),
+        recurrent_(Cell::kRecurrent ? this->columns_ : 0, a_.sizes.features) {}
+
+ private:
+  void pack(int rank, int size) {
+    recurrent_.pack_transposed(part(recurrent_.count(), rank, size), a_.recurrent_kernel,
+                               this->columns_);
+  }
+
+  void step(const BackwardStep& at, RowStarts<T>& starts) {
+    gates(at, starts);
+    // The products, at a block's end those of all its steps, read all of du.
+    if (Cell::kRecurrent || at.index == at.begin) this->meet();
+    if (Cell::kRecurrent) {
+      this->through_carry(recurrent_, at.rows, at.units, this->row(du_, at.index - at.begin, 0));
+    }
+  }
+
+  void gates(const BackwardStep& at, RowStarts<T>& starts) {
+    const Sizes& sizes = a_.sizes;
+    const int64_t t = sizes.time(at.index);
+    this->set(starts, at.index, at.rows);
+    for (int64_t b = at.rows.begin; b < at.rows.end; ++b) {
+      const int64_t place = at.place(b);
+      T* du_row = this->row(du_, at.index - at.begin, b);
+      T* dz_row = Cell::kSeparate ? this->row(dz_, at.index - at.begin, b) : nullptr;
+      this->set_rows(at.part, place, t, b, starts);
+      for (int64_t unit = at.units.begin; unit < at.units.end; unit += kLanes<T>) {
+        const int64_t valid = std::min<int64_t>(kLanes<T>, at.units.end - unit);
+        Vector<T> du[kGates] = {}, dz[kGates] = {};
+        gate(t, b, unit, valid, starts, du, dz);
+        for (int g = 0; g < kGates; ++g) {
+          const Vector<T> input = Cell::kSeparate ? dz[g] : du[g];
+          store(du_row + g * sizes.features + unit, du[g], valid);
+          if (Cell::kSeparate) store(dz_row + g * sizes.features + unit, input, valid);
+          inputs_[at.part].set_columns(place, g, unit, input);
+          if (Cell::kSeparate) carries_[at.part].set_columns(place, g, unit, du[g]);
+        }
+      }
+    }
+  }
+
+  // The gates of one vector of units of one row; a masked row hands on what it was given.
+  void gate(int64_t t, int64_t b, int64_t unit, int64_t valid, const RowStarts<T>& starts,
+            Vector<T>* du, Vector<T>* dz) {
+    if (a_.sizes.masked(t, b)) return;
+    const int64_t row = t * a_.sizes.batch + b;
+    const State<T> d = this->wanted(t, b, unit, valid);
+    State<T> from{load(starts.h[b] + unit, valid)};
+    const State<T> to{load(a_.hs + row * a_.sizes.features + unit, valid)};
+    if (Cell::kHasCell) from.c = load(starts.c[b] + unit, valid);
+    Vector<T> saved[Cell::kSaved + 1];
+    for (int s = 0; s < Cell::kSaved; ++s) {
+      saved[s] = load(a_.saved + (row * Cell::kSaved + s) * a_.sizes.features + unit, valid);
+    }
+    const State<T> next = this->of_next(t, b, unit, valid, d);
+    const State<T> old = Cell::template backward<T>(from, to, saved, next, du, dz);
+    this->hand_on(b, unit, valid, {old.h + (d.h - next.h), old.c + (d.c - next.c)});
+  }
+
+  void weights(int p, Range steps, Range rows, Range, const RowStarts<T>&) {
+    const int64_t height = (steps.end - steps.begin) * (rows.end - rows.begin);
+    inputs_[p].add(height, inputs_[p]);
+    inputs_[p].add_to_bias(height);
+    carries_[p].add(height, Cell::kSeparate ? carries_[p] : inputs_[p]);
+    if (a_.dgating) carries_[p].add_to_bias(height);
+  }
+
+  // What is in `gating` is a bias of u, of the last gate alone.
+  void finish(int rank, int size) {
+    if (!a_.dgating) return;
+    for (int p = rank; p < (split_.by_rows() ? 1 : size); p += size) {
+      const Range units = split_.units(p, size);
+      const T* last = carries_[p].bias(kGates - 1);
+      std::copy(last + units.begin, last + units.end, a_.dgating + units.begin);
+    }
+  }
+
+  Matrix recurrent_;
 };
 
 }  // namespace rnnlab

@@ -9,69 +9,92 @@ namespace rnnlab {
 template <class T>
 struct ForwardArrays {
   Sizes sizes;
-  const T *xs, *kernel, *bias, *recurrent_kernel, *recurrent_bias;  // the last may be null
+  const T *xs, *kernel, *bias, *recurrent_kernel, *gating;  // the last may be null
   Starts<T> h, c;
   Keep<T> keep_h, keep_c;
   T *hs, *cs, *saved;  // cs is [T, B, H], or only the last [B, H] where nothing is saved
 };
 
-template <class T, class Cell, bool kSave>
-class Forward {
+// What the loops of all cells share. `Loop`, which derives from it, has `pack` for its recurrent
+// kernel and `step`.
+template <class T, class Cell, bool kSave, class Loop>
+class ForwardLoop {
+ protected:
   static constexpr int kGates = Cell::kGates;
   static constexpr int kBlocks = kTileVectors / kGates;
   using Matrix = Panels<T, kGates, kBlocks>;
   static constexpr int kVectors = Matrix::kVectors;
 
  public:
-  Forward(const ForwardArrays<T>& arrays, int wanted)
+  // Units are shared out in groups.
+  ForwardLoop(const ForwardArrays<T>& arrays, int64_t group, int wanted)
       : a_(arrays),
         input_(a_.sizes.inputs, a_.sizes.features),
-        recurrent_(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features),
-        split_(a_.sizes, recurrent_.depth() * kGates * sizeof(T), input_.count(), wanted) {}
+        split_(a_.sizes, (Cell::kRecurrent ? a_.sizes.features : 0) * kGates * sizeof(T), group,
+               wanted) {}
 
   int threads() const { return split_.threads(); }
 
   void prepare(int size) { barrier_ = std::make_unique<Barrier>(size); }
 
   void run(int rank, int size) {
-    const Range packs = part(input_.count(), rank, size);
-    input_.pack(packs, a_.kernel);
-    recurrent_.pack(packs, a_.recurrent_kernel);
+    input_.pack(part(input_.count(), rank, size), a_.kernel, row_stride());
+    loop().pack(rank, size);
     barrier_->wait();
-    for (int p = rank; p < split_.parts(size); p += size) {
-      sequence(split_.rows(p), split_.panels(p, size));
-    }
+    for (int p = rank; p < split_.parts(size); p += size) loop().sequence(p, size);
   }
 
- private:
+ protected:
+  int64_t row_stride() const { return kGates * a_.sizes.features; }  // of both kernels
+
+  // Waits for the parts that hold other units of the same rows.
+  void meet() {
+    if (!split_.by_rows()) barrier_->wait();
+  }
+
   // z of a row: the vectors of one panel after another, whole ones also where units end.
-  static int64_t z_row(Range panels) {
+  static int64_t z_row(Range units) {
+    const Range panels = Matrix::of(units);
     return (panels.end - panels.begin) * kVectors * kLanes<T>;
   }
 
-  void sequence(Range rows, Range panels) {
-    const int64_t step_bytes = (rows.end - rows.begin) * z_row(panels) * sizeof(T);
-    const int64_t block = std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(step_bytes, 1), 1,
-                                              a_.sizes.length);
-    Scratch<T> zs(block * (rows.end - rows.begin) * z_row(panels));
+  // Where the gates of a vector of units lie in it.
+  static int64_t z_of(Range units, int64_t unit) { return (unit - units.begin) * kGates; }
+
+  void sequence(int p, int size) {
+    const Range rows = split_.rows(p), units = split_.units(p, size);
+    const int64_t count = rows.end - rows.begin, z_step = count * z_row(units);
+    const int64_t block = block_steps(z_step);
+    Scratch<T> zs(block * z_step);
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t begin = 0; begin < a_.sizes.length; begin += block) {
       const int64_t steps = std::min(block, a_.sizes.length - begin);
-      project(begin, steps, rows, panels, zs);
+      project(begin, steps, rows, units, a_.bias, [&](int64_t r, int64_t unit, auto sums) {
+        T* to = zs + r * z_row(units) + z_of(units, unit);
+        for (int v = 0; v < kVectors; ++v) store(to + v * kLanes<T>, sums[v]);
+      });
       for (int64_t i = 0; i < steps; ++i) {
-        step(begin + i, rows, panels, zs + i * (rows.end - rows.begin) * z_row(panels), starts);
-        // The next step reads all of h.
-        if (Cell::kRecurrent && !split_.by_rows()) barrier_->wait();
+        loop().step(begin + i, rows, units, zs + i * z_step, starts);
+        if (Cell::kRecurrent) meet();  // the next step reads all of h
       }
     }
   }
 
-  void project(int64_t begin, int64_t steps, Range rows, Range panels, Scratch<T>& zs) {
+  // How many steps wait in cache, if one has so many numbers.
+  int64_t block_steps(int64_t numbers) const {
+    const int64_t bytes = std::max<int64_t>(numbers * sizeof(T), 1);
+    return std::clamp<int64_t>(kCacheBytes / bytes, 1, a_.sizes.length);
+  }
+
+  // put(row of the block, first unit of a panel, its vectors) for x W + bias of a block of steps.
+  template <class Put>
+  void project(int64_t begin, int64_t steps, Range rows, Range units, const T* biases, Put put) {
     const int64_t count = rows.end - rows.begin;
+    const Range panels = Matrix::of(units);
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       Vector<T> bias[kVectors];
       for_vectors(p, [&](int v, int gate, int64_t unit, int64_t valid) {
-        bias[v] = load(a_.bias + gate * a_.sizes.features + unit, valid);
+        bias[v] = biases ? load(biases + gate * a_.sizes.features + unit, valid) : Vector<T>{};
       });
       for_tiles({0, steps * count}, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
@@ -84,52 +107,15 @@ class Forward {
           for (int v = 0; v < kVectors; ++v) sums[r][v] = bias[v];
         }
         multiply<T, kRows, kVectors>(from, input_.panel(p), input_.depth(), sums);
-        for (int r = 0; r < kRows; ++r) {
-          T* to = zs + (first + r) * z_row(panels) + (p - panels.begin) * kVectors * kLanes<T>;
-          for (int v = 0; v < kVectors; ++v) store(to + v * kLanes<T>, sums[r][v]);
-        }
+        for (int r = 0; r < kRows; ++r) put(first + r, p * Matrix::kUnits, &sums[r][0]);
       });
     }
   }
 
-  void step(int64_t index, Range rows, Range panels, const T* zs, RowStarts<T>& starts) {
+  // What a step leaves: masked rows stay as they were.
+  void leave(int64_t t, int64_t b, int64_t unit, int64_t valid, const State<T>& from, State<T> to,
+             const RowStarts<T>& starts) {
     const Sizes& sizes = a_.sizes;
-    const int64_t t = sizes.time(index);
-    const T* last_h = index ? a_.hs + sizes.time(index - 1) * sizes.carry() : nullptr;
-    const T* last_c = index ? (kSave ? a_.cs + sizes.time(index - 1) * sizes.carry() : a_.cs)
-                            : nullptr;
-    starts.set(sizes, t, rows, a_.h, last_h, a_.c, last_c);
-    for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        Vector<T> us[kRows][kVectors] = {};
-        multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);
-        for (int r = 0; r < kRows; ++r) {
-          const int64_t b = first + r;
-          const T* z = zs + (b - rows.begin) * z_row(panels) +
-                       (p - panels.begin) * kVectors * kLanes<T>;
-          for (int block = 0; block < kBlocks; ++block) {
-            update(t, b, p * Matrix::kUnits + block * kLanes<T>, z + block * kGates * kLanes<T>,
-                   us[r] + block * kGates, starts);
-          }
-        }
-      });
-    }
-  }
-
-  // The gates of one vector of units of one row. One function for tiles of all heights: compiled
-  // into each of them, sums and products might be contracted in other orders.
-  __attribute__((noinline)) void update(int64_t t, int64_t b, int64_t unit, const T* z_memory, const Vector<T>* u,
-              const RowStarts<T>& starts) {
-    const Sizes& sizes = a_.sizes;
-    const int64_t valid = std::min<int64_t>(kLanes<T>, sizes.features - unit);
-    if (valid <= 0) return;
-    Vector<T> z[kGates], saved[kGates + 1], bias{};
-    for (int g = 0; g < kGates; ++g) z[g] = load(z_memory + g * kLanes<T>);
-    if (a_.recurrent_bias) bias = load(a_.recurrent_bias + unit, valid);
-    State<T> from{load(starts.h[b] + unit, valid)};
-    if (Cell::kHasCell) from.c = load(starts.c[b] + unit, valid);
-    State<T> to = Cell::template forward<T>(from, z, u, bias, saved);
     const int64_t row = t * sizes.batch + b, at = row * sizes.features + unit;
     to.h = a_.keep_h.blend(at, valid, from.h, to.h);
     if (Cell::kHasCell) to.c = a_.keep_c.blend(at, valid, from.c, to.c);
@@ -139,11 +125,22 @@ class Forward {
     }
     store(a_.hs + at, to.h, valid);
     if (Cell::kHasCell) store(a_.cs + (kSave ? row : b) * sizes.features + unit, to.c, valid);
-    if (!kSave) return;
-    for (int s = 0; s < Cell::kSaved; ++s) {
-      store(a_.saved + (row * Cell::kSaved + s) * sizes.features + unit, saved[s], valid);
-    }
   }
+
+  void set(RowStarts<T>& starts, int64_t index, Range rows) const {
+    const Sizes& sizes = a_.sizes;
+    const int64_t last = index ? sizes.time(index - 1) * sizes.carry() : 0;
+    starts.set(sizes, sizes.time(index), rows, a_.h, index ? a_.hs + last : nullptr, a_.c,
+               index && Cell::kHasCell ? a_.cs + (kSave ? last : 0) : nullptr);
+  }
+
+  ForwardArrays<T> a_;
+  Matrix input_;
+  Split split_;
+  std::unique_ptr<Barrier> barrier_;
+
+ private:
+  Loop& loop() { return static_cast<Loop&>(*this); }
 
   template <class Use>
   void for_vectors(int64_t p, Use use) {
@@ -155,11 +152,65 @@ class Forward {
       }
     }
   }
+};
 
-  ForwardArrays<T> a_;
-  Matrix input_, recurrent_;
-  Split split_;
-  std::unique_ptr<Barrier> barrier_;
+// Cells whose gates need one product and nothing of other units.
+template <class T, class Cell, bool kSave>
+class Forward : public ForwardLoop<T, Cell, kSave, Forward<T, Cell, kSave>> {
+  using Base = ForwardLoop<T, Cell, kSave, Forward>;
+  friend Base;
+  using Base::a_, Base::kBlocks, Base::kGates, Base::kVectors;
+  using typename Base::Matrix;
+
+ public:
+  Forward(const ForwardArrays<T>& arrays, int wanted)
+      : Base(arrays, Matrix::kUnits, wanted),
+        recurrent_(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features) {}
+
+ private:
+  void pack(int rank, int size) {
+    recurrent_.pack(part(recurrent_.count(), rank, size), a_.recurrent_kernel, this->row_stride());
+  }
+
+  void step(int64_t index, Range rows, Range units, const T* zs, RowStarts<T>& starts) {
+    const Range panels = Matrix::of(units);
+    const int64_t t = a_.sizes.time(index);
+    this->set(starts, index, rows);
+    for (int64_t p = panels.begin; p < panels.end; ++p) {
+      for_tiles(rows, [&](int64_t first, auto height) {
+        constexpr int kRows = decltype(height)::value;
+        Vector<T> us[kRows][kVectors] = {};
+        multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);
+        for (int r = 0; r < kRows; ++r) {
+          const T* z = zs + (first + r - rows.begin) * Base::z_row(units);
+          for (int block = 0; block < kBlocks; ++block) {
+            const int64_t unit = p * Matrix::kUnits + block * kLanes<T>;
+            update(t, first + r, unit, z + Base::z_of(units, unit), us[r] + block * kGates, starts);
+          }
+        }
+      });
+    }
+  }
+
+  // The gates of one vector of units of one row. One function for tiles of all heights: compiled
+  // into each of them, sums and products might be contracted in other orders.
+  __attribute__((noinline)) void update(int64_t t, int64_t b, int64_t unit, const T* z_memory,
+                                        const Vector<T>* u, const RowStarts<T>& starts) {
+    const Sizes& sizes = a_.sizes;
+    const int64_t valid = std::min<int64_t>(kLanes<T>, sizes.features - unit);
+    if (valid <= 0) return;
+    Vector<T> z[kGates], saved[Cell::kSaved + 1], bias{};
+    for (int g = 0; g < kGates; ++g) z[g] = load(z_memory + g * kLanes<T>);
+    if (a_.gating) bias = load(a_.gating + unit, valid);
+    State<T> from{load(starts.h[b] + unit, valid)};
+    if (Cell::kHasCell) from.c = load(starts.c[b] + unit, valid);
+    this->leave(t, b, unit, valid, from, Cell::template forward<T>(from, z, u, bias, saved), starts);
+    if (!kSave) return;
+    T* to = a_.saved + (t * sizes.batch + b) * Cell::kSaved * sizes.features + unit;
+    for (int s = 0; s < Cell::kSaved; ++s) store(to + s * sizes.features, saved[s], valid);
+  }
+
+  Matrix recurrent_;
 };
 
 }  // namespace rnnlab

@@ -131,4 +131,41 @@ struct MinGRU {
   }
 };
 
+// Two products a step: the second, of n, reads r * h. See reset_before.h.
+struct ResetBeforeGRU {
+  static constexpr int kGates = 3, kSaved = 4;  // saved: r, z, n, r * h
+  static constexpr bool kHasCell = false, kSeparate = false, kRecurrent = true;
+
+  // From z and u of r and z.
+  template <class T>
+  static void reset(Vector<T> h, const Vector<T>* z, const Vector<T>* u, Vector<T>* saved) {
+    saved[0] = sigmoid(z[0] + u[0]);
+    saved[1] = sigmoid(z[1] + u[1]);
+    saved[3] = saved[0] * h;
+  }
+
+  // From that of n: n, and the new h.
+  template <class T>
+  static State<T> renew(Vector<T> h, Vector<T> update, Vector<T> z, Vector<T> u, Vector<T>& n) {
+    n = tanh(z + u);
+    return State<T>{n + update * (h - n)};
+  }
+
+  // From the change wanted of the new h: that of u of z and n, and what goes past u to h.
+  template <class T>
+  static Vector<T> renew_backward(Vector<T> h, const Vector<T>* saved, Vector<T> d, Vector<T>* du) {
+    const Vector<T> z = saved[1], n = saved[2];
+    du[1] = d * (h - n) * z * (1 - z);
+    du[2] = d * (1 - z) * (1 - n * n);
+    return d * z;
+  }
+
+  // From the change wanted of r * h: that of u of r, and what goes past u to h.
+  template <class T>
+  static Vector<T> reset_backward(Vector<T> h, Vector<T> r, Vector<T> d, Vector<T>& du) {
+    du = d * h * r * (1 - r);
+    return d * r;
+  }
+};
+
 }  // namespace rnnlab

@@ -27,27 +27,31 @@ struct Sizes {
 // however many come to work on them: results are the same, bit for bit.
 class Split {
  public:
-  // unit_bytes: of the recurrent kernel, for each unit.
-  Split(const Sizes& sizes, int64_t unit_bytes, int64_t panels, int wanted)
-      : batch_(sizes.batch), panels_(panels), wanted_(wanted) {
+  // unit_bytes: of the recurrent kernel, for each unit. Units are shared out in groups.
+  Split(const Sizes& sizes, int64_t unit_bytes, int64_t group, int wanted)
+      : batch_(sizes.batch), features_(sizes.features), group_(group), wanted_(wanted) {
     const int64_t kernel_bytes = sizes.features * unit_bytes;
     by_rows_ =
         wanted == 1 || (sizes.batch >= 4 * wanted && kernel_bytes <= kSharedKernelBytes);
-    // More threads than panels would only wait for the others.
-    if (!by_rows_) wanted_ = static_cast<int>(std::min<int64_t>(wanted, panels));
+    // More threads than groups would only wait for the others.
+    if (!by_rows_) wanted_ = static_cast<int>(std::min<int64_t>(wanted, groups()));
   }
 
   bool by_rows() const { return by_rows_; }
   int parts(int size) const { return by_rows_ ? wanted_ : size; }
   int threads() const { return wanted_; }
   Range rows(int p) const { return by_rows_ ? part(batch_, p, wanted_) : Range{0, batch_}; }
-  Range panels(int p, int size) const {
-    return by_rows_ ? Range{0, panels_} : part(panels_, p, size);
+  Range units(int p, int size) const {
+    if (by_rows_) return {0, features_};
+    const Range here = part(groups(), p, size);
+    return {here.begin * group_, std::min(here.end * group_, features_)};
   }
 
  private:
   static constexpr int64_t kSharedKernelBytes = 512 << 10;
-  int64_t batch_, panels_;
+  int64_t groups() const { return (features_ + group_ - 1) / group_; }
+
+  int64_t batch_, features_, group_;
   int wanted_;
   bool by_rows_;
 };

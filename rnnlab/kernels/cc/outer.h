@@ -21,6 +21,7 @@ class OuterProducts {
         kernel_(kernel), bias_(bias) {
     if (!kernel) kernel_ = (own_kernel_ = Scratch<T>(inputs * Gates * features)).data();
     if (!bias) bias_ = (own_bias_ = Scratch<T>(Gates * features)).data();
+    std::fill(fresh_, fresh_ + Gates, true);
     // No row sets the units that a last panel has too many.
     std::fill(columns_.data(), columns_ + blocks() * height * kUnits, T(0));
   }
@@ -33,23 +34,25 @@ class OuterProducts {
     store(block + row * kUnits + unit % kUnits, values);
   }
 
-  // Adds the products of the first `height` rows with the columns of `other`, of the same shape.
-  void add(int64_t height, const OuterProducts& other) {
+  // Adds the products of the first `height` rows with the columns of `other`, of the same shape: those
+  // of some gates.
+  void add(int64_t height, const OuterProducts& other, Range gates = {0, Gates}) {
     pack(height);
-    for_columns([&](const T* block, int64_t column, int64_t units) {
+    for_columns(gates, [&](const T* block, int64_t column, int64_t units) {
+      const bool fresh = fresh_[column / features_];
       for (int64_t tile = 0; tile < tiles(); ++tile) {
         const T* packed = packed_ + tile * height_ * kTileRows;
         const int64_t count = std::min<int64_t>(kTileRows, inputs_ - tile * kTileRows);
         T* to = kernel_ + tile * kTileRows * Gates * features_ + column;
-        add_tile(height, packed, other.columns_ + (block - columns_.data()), to, count, units);
+        add_tile(height, packed, other.columns_ + (block - columns_.data()), to, count, units, fresh);
       }
     });
-    fresh_ = false;
+    for (int64_t gate = gates.begin; gate < gates.end; ++gate) fresh_[gate] = false;
   }
 
   // Adds the sums of the first `height` rows to the gradient of the bias.
   void add_to_bias(int64_t height) {
-    for_columns([&](const T* block, int64_t column, int64_t units) {
+    for_columns({0, Gates}, [&](const T* block, int64_t column, int64_t units) {
       for (int64_t i = 0; i < units; i += kLanes<T>) {
         Vector<T> sum{};
         for (int64_t r = 0; r < height; ++r) sum += load(block + r * kUnits + i);
@@ -66,6 +69,7 @@ class OuterProducts {
     for (int64_t i = rows.begin * Gates * features_; i < rows.end * Gates * features_; ++i) {
       kernel_[i] += other.kernel_[i];
     }
+    if (other.fresh_bias_) return;
     for (int64_t i = columns.begin; i < columns.end; ++i) bias_[i] += other.bias_[i];
   }
 
@@ -77,8 +81,9 @@ class OuterProducts {
 
   // use(block of columns, the first one's place in the kernel, how many of them there are)
   template <class Use>
-  void for_columns(Use use) const {
+  void for_columns(Range gates, Use use) const {
     for (int64_t block = 0; block < blocks(); ++block) {
+      if (block % Gates < gates.begin || block % Gates >= gates.end) continue;
       const int64_t unit = (panels_.begin + block / Gates) * kUnits;
       use(columns_ + block * height_ * kUnits, block % Gates * features_ + unit,
           std::min(kUnits, features_ - unit));
@@ -100,7 +105,7 @@ class OuterProducts {
   }
 
   void add_tile(int64_t height, const T* packed, const T* columns, T* to, int64_t count,
-                int64_t units) const {
+                int64_t units, bool fresh) const {
     Vector<T> sum[kTileRows][kTileVectors] = {};
     for (int64_t r = 0; r < height; ++r, packed += kTileRows, columns += kUnits) {
       Vector<T> b[kTileVectors];
@@ -117,7 +122,7 @@ class OuterProducts {
       for (int64_t v = 0; v < kTileVectors && v * kLanes<T> < units; ++v) {
         T* at = to + v * kLanes<T>;
         const int64_t valid = units - v * kLanes<T>;
-        store(at, fresh_ ? sum[i][v] : load(at, valid) + sum[i][v], valid);
+        store(at, fresh ? sum[i][v] : load(at, valid) + sum[i][v], valid);
       }
     }
   }
@@ -127,7 +132,7 @@ class OuterProducts {
   std::vector<const T*> rows_;
   Scratch<T> packed_, columns_, own_kernel_, own_bias_;
   T *kernel_, *bias_;
-  bool fresh_ = true, fresh_bias_ = true;
+  bool fresh_[Gates], fresh_bias_ = true;
 };
 
 }  // namespace rnnlab

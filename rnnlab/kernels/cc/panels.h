@@ -56,15 +56,18 @@ class Panels {
   int64_t features() const { return features_; }
   const T* panel(int64_t p) const { return data_ + p * depth_ * kVectors * kLanes<T>; }
 
-  // From a matrix [depth, Gates * features], row by row; columns of units that are not there are
-  // zero.
-  void pack(Range panels, const T* matrix) {
+  // Those that hold units, of which the first is the first of a panel.
+  static Range of(Range units) { return {units.begin / kUnits, (units.end + kUnits - 1) / kUnits}; }
+
+  // From a matrix [depth, Gates * features], or so many columns of one whose rows are `stride` long.
+  // Columns of units that are not there are zero.
+  void pack(Range panels, const T* matrix, int64_t stride) {
     constexpr int64_t kRowsTogether = 16;  // few enough for the page table's cache
     for (int64_t begin = 0; begin < depth_; begin += kRowsTogether) {
       const int64_t end = std::min(begin + kRowsTogether, depth_);
       for (int64_t p = panels.begin; p < panels.end; ++p) {
         for (int64_t k = begin; k < end; ++k) {
-          const T* row = matrix + k * Gates * features_;
+          const T* row = matrix + k * stride;
           T* to = data_ + (p * depth_ + k) * kVectors * kLanes<T>;
           for (int64_t block = 0; block < Blocks; ++block) {
             const int64_t unit = p * kUnits + block * kLanes<T>;
@@ -78,7 +81,7 @@ class Panels {
   }
 
   // The same from the transposed matrix [features, depth], where there is one gate.
-  void pack_transposed(Range panels, const T* matrix) {
+  void pack_transposed(Range panels, const T* matrix, int64_t stride) {
     static_assert(Gates == 1);
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       for (int64_t begin = 0; begin < depth_; begin += kLanes<T>) {
@@ -88,7 +91,7 @@ class Panels {
           Vector<T> square[kLanes<T>];
           for (int64_t i = 0; i < kLanes<T>; ++i) {
             const bool there = unit + i < features_;
-            square[i] = there ? load(matrix + (unit + i) * depth_ + begin, count) : Vector<T>{};
+            square[i] = there ? load(matrix + (unit + i) * stride + begin, count) : Vector<T>{};
           }
           transpose<T>(square);
           for (int64_t k = 0; k < count; ++k) {

@@ -3,6 +3,8 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "layer_norm.h"
+#include "reset_before.h"
 
 namespace ffi = xla::ffi;
 
@@ -21,6 +23,32 @@ template <class T>
 T* written(Output& buffer) {
   return buffer->element_count() ? static_cast<T*>(buffer->untyped_data()) : nullptr;
 }
+
+// The loops of a cell.
+template <class T, class Cell, bool kSave>
+struct ForwardOf {
+  using type = Forward<T, Cell, kSave>;
+};
+template <class T, bool kSave>
+struct ForwardOf<T, ResetBeforeGRU, kSave> {
+  using type = ResetBeforeForward<T, kSave>;
+};
+template <class T, bool kSave>
+struct ForwardOf<T, LayerNormLSTM, kSave> {
+  using type = LayerNormForward<T, kSave>;
+};
+template <class T, class Cell>
+struct BackwardOf {
+  using type = Backward<T, Cell>;
+};
+template <class T>
+struct BackwardOf<T, ResetBeforeGRU> {
+  using type = ResetBeforeBackward<T>;
+};
+template <class T>
+struct BackwardOf<T, LayerNormLSTM> {
+  using type = LayerNormBackward<T>;
+};
 
 // A second thread costs some microseconds to call, and a barrier a step.
 int threads_for(const ffi::ThreadPool& pool, const Sizes& sizes, int64_t weights) {
@@ -55,11 +83,13 @@ ffi::Error dispatch(std::string_view cell, ffi::DataType dtype, Use use) noexcep
   if (cell == "elman_tanh") return with(ElmanTanh());
   if (cell == "elman_relu") return with(ElmanRelu());
   if (cell == "min_gru") return with(MinGRU());
+  if (cell == "layer_norm_lstm") return with(LayerNormLSTM());
+  if (cell == "reset_before_gru") return with(ResetBeforeGRU());
   return ffi::Error::InvalidArgument("no such cell");
 }
 
 ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Input recurrent_kernel,
-                   Input recurrent_bias, Input h, Input c, Input initial_h, Input initial_c,
+                   Input gating, Input h, Input c, Input initial_h, Input initial_c,
                    Input mask, Input reset, Input keep_h, Input keep_c, Output hs, Output cs,
                    Output saved, std::string_view cell, bool reverse, bool save, double share_h,
                    double share_c) {
@@ -70,27 +100,27 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
     const ForwardArrays<T> arrays{
         sizes,
         read<T>(xs), read<T>(kernel), read<T>(bias), read<T>(recurrent_kernel),
-        read<T>(recurrent_bias),
+        read<T>(gating),
         {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
         {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
         written<T>(hs), written<T>(cs), written<T>(saved)};
     const int threads = threads_for(
         pool, sizes, products_a_row<Cell>(sizes));
     if (save) {
-      Forward<T, Cell, true> loop(arrays, threads);
+      typename ForwardOf<T, Cell, true>::type loop(arrays, threads);
       run_team(pool, loop.threads(), loop);
     } else {
-      Forward<T, Cell, false> loop(arrays, threads);
+      typename ForwardOf<T, Cell, false>::type loop(arrays, threads);
       run_team(pool, loop.threads(), loop);
     }
   });
 }
 
-ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input recurrent_kernel,
-                    Input saved, Input hs, Input cs, Input h, Input c, Input initial_h,
+ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias,
+                    Input recurrent_kernel, Input gating, Input saved, Input hs, Input cs, Input h, Input c, Input initial_h,
                     Input initial_c, Input wanted_hs, Input wanted_h, Input wanted_c, Input mask,
                     Input reset, Input keep_h, Input keep_c, Output dxs, Output dkernel,
-                    Output dbias, Output drecurrent_kernel, Output drecurrent_bias, Output first_h,
+                    Output dbias, Output drecurrent_kernel, Output dgating, Output first_h,
                     Output first_c, Output dinitial_h, Output dinitial_c, std::string_view cell,
                     bool reverse, double share_h, double share_c) {
   return dispatch(cell, xs.element_type(), [&](auto gates, auto number) {
@@ -99,17 +129,17 @@ ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input recurren
     const Sizes sizes = sizes_of(xs, mask, reset, h.dimensions()[1], reverse);
     const int threads = threads_for(
         pool, sizes, products_a_row<Cell>(sizes));
-    Backward<T, Cell> loop({sizes,
-                            read<T>(xs), read<T>(kernel), read<T>(recurrent_kernel),
-                            read<T>(saved), read<T>(hs), read<T>(cs),
-                            {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
-                            {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
-                            read<T>(wanted_hs), read<T>(wanted_h), read<T>(wanted_c),
-                            written<T>(dxs), written<T>(dkernel), written<T>(dbias),
-                            written<T>(drecurrent_kernel), written<T>(drecurrent_bias),
-                            written<T>(first_h), written<T>(first_c),
-                            written<T>(dinitial_h), written<T>(dinitial_c)},
-                           threads);
+    const BackwardArrays<T> arrays{
+        sizes,
+        read<T>(xs), read<T>(kernel), read<T>(bias), read<T>(recurrent_kernel), read<T>(gating),
+        read<T>(saved), read<T>(hs), read<T>(cs),
+        {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
+        {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
+        read<T>(wanted_hs), read<T>(wanted_h), read<T>(wanted_c),
+        written<T>(dxs), written<T>(dkernel), written<T>(dbias), written<T>(drecurrent_kernel),
+        written<T>(dgating), written<T>(first_h), written<T>(first_c), written<T>(dinitial_h),
+        written<T>(dinitial_c)};
+    typename BackwardOf<T, Cell>::type loop(arrays, threads);
     run_team(pool, loop.threads(), loop);
   });
 }
@@ -132,7 +162,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
         .Ctx<ffi::ThreadPool>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
         .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
-        .Arg<Input>().Arg<Input>().Arg<Input>()
+        .Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>().Arg<Input>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
         .Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>().Ret<ffi::AnyBuffer>()
         .Ret<ffi::AnyBuffer>()
