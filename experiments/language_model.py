@@ -1,4 +1,4 @@
-"""Character language models on real text, with truncated backpropagation through time.
+"""Language models of characters, words or pieces, with truncated backpropagation through time.
 
     python -m experiments.language_model --dataset=python_docs --workdir=runs/demo
     python -m experiments.language_model --workdir=runs/demo --mode=eval
@@ -7,21 +7,46 @@
 
 The first command trains (about a minute on two cores), prints the loss in nats, bits per
 character and perplexity of the held-out text, and a sample. The same command again resumes where
-the run stopped. The others look at the run, with its own flags.
+the run stopped. The others look at the run, with its own flags; so does `--mode=neighbours
+--word=king`, which prints what the embedding takes for alike.
+
+Per word, perplexity is that of the whole split, exp(nats / words), whatever the tokens are; where
+words are hidden behind `<unk>` it is, like bits per character, that of the text with `<unk>` in it.
 """
 
-import itertools
-import math
+import dataclasses
+import functools
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import jax
+import numpy as np
 from absl import flags
 
 from experiments import common, language_recipe
-from rnnlab.data import CORPORA, CharacterVocabulary, Streams, load_corpus
-from rnnlab.models import LanguageModel, generate
-from rnnlab.training import FitConfig, Ratio, Task, fit, load_best, score_best
+from experiments.language_samples import sample, show_neighbours
+from rnnlab import plot
+from rnnlab.data import (
+    CORPORA,
+    Corpus,
+    Extent,
+    Streams,
+    Tokenizer,
+    Vectors,
+    WordVocabulary,
+    build_tokenizer,
+    encode_text,
+    load_corpus,
+    measure,
+    read_glove,
+    read_text,
+    tokenizer_from_json,
+)
+from rnnlab.data.language import KINDS
+from rnnlab.models import LanguageModel
+from rnnlab.models.context import loss_by_position
+from rnnlab.training import Evaluation, FitConfig, Ratio, Task, fit, load_best, score_best
 from rnnlab.training.run import RunDirectory, identity
 
 FLAGS = common.define_shared_flags(
@@ -36,8 +61,12 @@ FLAGS = common.define_shared_flags(
         "decay_steps": 1000,
     }
 )
-SAMPLING = ("mode", "prompt", "length", "temperature", "top_k", *language_recipe.DYNAMIC)
-"""Flags of a look at a run, which are not part of what it is."""
+SAMPLING = (  # a look at a run, not part of what it is
+    *("mode", "prompt", "length", "samples", "temperature", "top_k", "top_p"),
+    *("word", "neighbours", "by_position"),
+    *language_recipe.DYNAMIC,
+)
+POSITIONS = "loss_by_position.json"
 
 
 def _define_flags() -> None:
@@ -50,18 +79,31 @@ def _define_flags() -> None:
     def number(name, default, text, low, high=None):
         flags.DEFINE_float(name, default, text, low, high, flag_values=FLAGS)
 
+    def text(name, default, help_text):
+        flags.DEFINE_string(name, default, help_text, flag_values=FLAGS)
+
     def boolean(name, default, text):
         flags.DEFINE_bool(name, default, text, flag_values=FLAGS)
 
-    enum("mode", "train", ("train", "eval", "generate"), "What to do.")
+    enum("mode", "train", ("train", "eval", "generate", "neighbours"), "What to do.")
     enum("dataset", "python_docs", CORPORA, "Text.")
+    text("text", "", "A UTF-8 file, instead of --dataset.")
+    enum("tokenizer", "character", KINDS, "What the text is cut into.")
+    integer("vocabulary_size", 0, "Words at most (0: all), or pieces of sentencepiece.", 0)
+    integer("min_count", 1, "Words that are less frequent are <unk>.", 1)
     integer("seq_length", 64, "Steps per window, through which gradients go.", 1)
     boolean("stateful", True, "Whether the carry goes on from window to window in training.")
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
-    flags.DEFINE_string("prompt", "\n", "What a sample starts from.", flag_values=FLAGS)
-    integer("length", 500, "Characters of a sample.", 1)
-    number("temperature", 0.8, "Of sampling; 0 takes the likeliest character.", 0.0)
-    integer("top_k", 0, "Samples among the k likeliest characters; 0: among all.", 0)
+    text("embeddings", "", "Vectors of words in GloVe's format to start from.")
+    boolean("by_position", False, "Whether evaluations find the loss by tokens read, and draw it.")
+    text("prompt", "\n", "What a sample starts from.")
+    integer("samples", 1, "How many; one is shown while it is drawn.", 1)
+    integer("length", 500, "Tokens of a sample.", 1)
+    number("temperature", 0.8, "Of sampling; 0 takes the likeliest token.", 0.0)
+    integer("top_k", 0, "Samples among the k likeliest tokens; 0: among all.", 0)
+    number("top_p", 1.0, "Samples among the fewest tokens that have this probability.", 1e-9, 1.0)
+    text("word", "", "Whose neighbours --mode=neighbours prints.")
+    integer("neighbours", 10, "How many.", 1)
 
 
 _define_flags()
@@ -74,16 +116,63 @@ def build_model(vocabulary_size: int) -> LanguageModel:
     return language_recipe.build_model(FLAGS, vocabulary_size)
 
 
-def setup() -> tuple[LanguageModel, CharacterVocabulary, Task, FitConfig]:
-    """Everything that the flags say.
+def load() -> Corpus:
+    """The text of the flags."""
+    return read_text(FLAGS.text) if FLAGS.text else load_corpus(FLAGS.dataset, FLAGS.data_dir)
 
-    The vocabulary knows the characters of every split, for there is none to stand for the others.
-    """
-    corpus = load_corpus(FLAGS.dataset, FLAGS.data_dir)
-    vocabulary = CharacterVocabulary.from_text(*corpus.splits.values())
-    model = build_model(len(vocabulary))
-    task = build_task(model, vocabulary, corpus.splits)
-    return model, vocabulary, task, common.fit_config(FLAGS, recorded(), corpus.fingerprint())
+
+def saved_tokenizer() -> Tokenizer:
+    """The tokenizer of the run."""
+    return tokenizer_from_json(RunDirectory(FLAGS.workdir).read("vocabulary.json"))
+
+
+def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
+    """Everything that the flags say; prints how long the splits are."""
+    corpus = load()
+    data = corpus.fingerprint()
+    if FLAGS.mode == "train":
+        size, least = FLAGS.vocabulary_size, FLAGS.min_count
+        tokenizer = build_tokenizer(FLAGS.tokenizer, corpus.splits, size=size, min_count=least)
+    else:
+        tokenizer = saved_tokenizer()
+    tokens = {split: encode_text(tokenizer, text) for split, text in corpus.splits.items()}
+    extents = measure(tokenizer, corpus.splits, tokens)
+    print(f"{len(tokenizer):,} kinds of tokens")
+    for split, extent in extents.items():
+        print(f"{split}: {extent}")
+    vectors = load_vectors(tokenizer) if FLAGS.embeddings else None
+    model = build_model(len(tokenizer))
+    task = build_task(model, tokenizer, tokens, extents)
+    if vectors:
+        data["embeddings"] = vectors.sha256
+        task = dataclasses.replace(task, init=start_from(vectors, task.init))
+    return model, tokenizer, task, common.fit_config(FLAGS, recorded(), data)
+
+
+def load_vectors(tokenizer: Tokenizer) -> Vectors:
+    """The pretrained vectors of the tokens; they say how many features the embedding has."""
+    if not isinstance(tokenizer, WordVocabulary):
+        raise ValueError(f"embeddings: expected --tokenizer=word, got {FLAGS.tokenizer}.")
+    vectors = read_glove(FLAGS.embeddings, tokenizer.specials + tokenizer.words)
+    places, features = vectors.values.shape
+    if FLAGS["embedding_features"].present and FLAGS.embedding_features != features:
+        raise ValueError(
+            f"embedding_features: expected {features}, as in {FLAGS.embeddings}, got"
+            f" {FLAGS.embedding_features}. Leave the flag out."
+        )
+    FLAGS.embedding_features = features  # what the run is recorded with
+    print(f"{places:,} of {len(tokenizer):,} embeddings start as in {FLAGS.embeddings}")
+    return vectors
+
+
+def start_from(vectors: Vectors, init: Callable) -> Callable:
+    """`key -> params` drawn as `init` does, but for the tokens that have a vector."""
+
+    def start(key):
+        params = init(key)
+        return params._replace(embedding=params.embedding.at[vectors.tokens].set(vectors.values))
+
+    return start
 
 
 def recorded() -> dict[str, str]:
@@ -92,9 +181,19 @@ def recorded() -> dict[str, str]:
 
 
 def build_task(
-    model: LanguageModel, vocabulary: CharacterVocabulary, splits: Mapping[str, str]
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    splits: Mapping[str, np.ndarray],
+    extents: Mapping[str, Extent],
 ) -> Task:
-    """Predicting the next character: the loss is the mean over all of them, in nats."""
+    """Predicting the next token: the loss is the mean over all of them, in nats.
+
+    Args:
+      model: of the tokens.
+      tokenizer: saved with the run.
+      splits: split -> tokens.
+      extents: split -> how long it is.
+    """
 
     def loss(params, carry, window, key):
         tokens = window.inputs.T  # time first
@@ -104,56 +203,37 @@ def build_task(
         carry, losses, nats = model.losses(
             params, tokens, targets, carry, start=window.start, mask=mask, key=key
         )
-        nats = Ratio.mean(nats, weights)
-        bits = Ratio(nats.total / math.log(2), nats.weight)
-        return Ratio.mean(losses, weights), (carry, {"bpc": bits})
+        loss = Ratio.mean(losses, weights)
+        # Scores are of the text, so what is paid for outputs in training is no part of them.
+        return loss, (carry, {} if losses is nats else {"nats": Ratio.mean(nats, weights)})
 
     def held_out(split):
         shape = FLAGS.eval_streams, FLAGS.seq_length
         if FLAGS.dynamic_evaluation:
             shape = 1, FLAGS.dynamic_length
-        return Streams(vocabulary.encode(splits[split]), *shape).epoch
+        return Streams(splits[split], *shape).epoch
 
-    train = vocabulary.encode(splits["train"])
-    streams = language_recipe.build_streams(FLAGS, train)
+    def derive(split, metrics):
+        return metrics | extents[split].scores(metrics.get("nats", metrics["loss"]))
+
+    def evaluate(params, windows, key):
+        losses = loss_by_position(model, params, windows).round(4).tolist()
+        return Evaluation({}, {POSITIONS: json.dumps(losses) + "\n"})
+
+    streams = language_recipe.build_streams(FLAGS, splits["train"])
     return Task(
         init=model.init,
         loss=loss,
         optimizer=language_recipe.build_optimizer(FLAGS),
         train_batches=streams.windows,
         eval_batches={split: held_out(split) for split in splits if split != "train"},
+        evaluate=evaluate if FLAGS.by_position else None,
         initial_state=model.initial_carry,
-        assets={"vocabulary.json": vocabulary.to_json()},
-        derive=add_perplexity,
+        assets={"vocabulary.json": tokenizer.to_json()},
+        derive=derive,
         unit="tok",
         partition=model.partition,
     )
-
-
-def add_perplexity(metrics: dict[str, float]) -> dict[str, float]:
-    """The exponential of the loss in nats, which is no mean of anything."""
-    return {**metrics, "perplexity": math.exp(min(metrics["loss"], 700))}
-
-
-def sample(model: LanguageModel, vocabulary: CharacterVocabulary, params) -> str:
-    """Prints a sample while it is drawn, and returns it with its prompt."""
-    tokens = generate(
-        model,
-        params,
-        vocabulary.encode(FLAGS.prompt),
-        jax.random.key(FLAGS.seed),
-        temperature=FLAGS.temperature,
-        top_k=FLAGS.top_k,
-    )
-    text = FLAGS.prompt
-    sys.stdout.write(text)
-    for token in itertools.islice(tokens, FLAGS.length):
-        character = vocabulary.decode([token])
-        sys.stdout.write(character)
-        sys.stdout.flush()
-        text += character
-    print()
-    return text
 
 
 def report(metrics: dict[str, dict[str, float]], step: int) -> None:
@@ -161,13 +241,22 @@ def report(metrics: dict[str, dict[str, float]], step: int) -> None:
     for split, scores in metrics.items():
         print(
             f"{split}: loss {scores['loss']:.4f} nats, {scores['bpc']:.4f} bits per character,"
-            f" perplexity {scores['perplexity']:.3f} (checkpoint of step {step})"
+            f" perplexity {scores['perplexity']:.3f}, {scores['word_perplexity']:.5g} per word"
+            f" (checkpoint of step {step})"
         )
+
+
+def draw_positions(run: RunDirectory, step: int) -> None:
+    """A heat map of what the evaluations found, also those before the run was resumed."""
+    found = run.path.glob(f"eval/*/valid/{POSITIONS}")
+    rows = {int(path.parts[-3]): json.loads(path.read_text()) for path in found}
+    picture = functools.partial(plot.losses_by_position, rows)
+    run.write_artifacts(step, "valid", {"loss_by_position.png": picture})
 
 
 def train() -> None:
     """Trains or resumes, then scores and samples the best checkpoint."""
-    model, vocabulary, task, config = setup()
+    model, tokenizer, task, config = setup()
     result = fit(task, config)
     if result is None:  # a dry run
         return
@@ -175,9 +264,20 @@ def train() -> None:
         print(f"\nstopped at step {result.step}: {result.stop_reason}")
         report(result.metrics, result.best_step)
         print(f"sample at temperature {FLAGS.temperature}:")
-        text = sample(model, vocabulary, result.params)
-        RunDirectory(config.workdir).write("samples.txt", text + "\n")
+        text = sample(FLAGS, model, tokenizer, result.params)
+        run = RunDirectory(config.workdir)
+        run.write("samples.txt", text + "\n")
+        if FLAGS.by_position:
+            draw_positions(run, result.step)
         print(f"run directory: {config.workdir}")
+
+
+def best() -> tuple[LanguageModel, Tokenizer, Any]:
+    """The model of a run, its tokenizer and best parameters, from the run directory alone."""
+    tokenizer = saved_tokenizer()
+    model = build_model(len(tokenizer))
+    params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
+    return model, tokenizer, params
 
 
 def evaluate() -> None:
@@ -192,11 +292,17 @@ def evaluate() -> None:
 
 
 def generate_text() -> None:
-    """Prints a sample of the best checkpoint; needs the run directory alone, not the data."""
-    vocabulary = CharacterVocabulary.from_json(RunDirectory(FLAGS.workdir).read("vocabulary.json"))
-    model = build_model(len(vocabulary))
-    params, _ = load_best(model.init, FLAGS.workdir, {"flags": recorded()})
-    sample(model, vocabulary, params)
+    """Prints a sample of the best checkpoint."""
+    sample(FLAGS, *best())
+
+
+def neighbours() -> None:
+    """Prints the neighbours of a word in the best checkpoint."""
+    _, tokenizer, params = best()
+    show_neighbours(FLAGS, tokenizer, params.embedding)
+
+
+MODES = {"train": train, "eval": evaluate, "generate": generate_text, "neighbours": neighbours}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -206,7 +312,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"error: --dynamic_evaluation goes with --mode=eval, got --mode={FLAGS.mode}.")
     if FLAGS.mode != "train":
         common.parse_with_run(FLAGS, arguments)
-    {"train": train, "eval": evaluate, "generate": generate_text}[FLAGS.mode]()
+    MODES[FLAGS.mode]()
 
 
 if __name__ == "__main__":

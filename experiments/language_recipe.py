@@ -103,16 +103,14 @@ def evaluate_dynamically(
     if values.dynamic_rms:
         windows = itertools.islice(task.train_batches(0), SQUARED_WINDOWS)
         squares = mean_squares(task, params, windows, values.dtype)
+    options = {
+        "learning_rate": values.dynamic_learning_rate,
+        "decay": values.dynamic_decay,
+        "squares": squares,
+        "dtype": values.dtype,
+    }
     return {
-        name: score_dynamically(
-            task,
-            params,
-            batches(),
-            learning_rate=values.dynamic_learning_rate,
-            decay=values.dynamic_decay,
-            squares=squares,
-            dtype=values.dtype,
-        )
+        name: task.derive(name, score_dynamically(task, params, batches(), **options))
         for name, batches in task.eval_batches.items()
     }
 

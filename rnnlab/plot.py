@@ -10,6 +10,7 @@ import numpy as np
 LINE_STYLES = ("-", "--", ":", "-.")
 LONGEST_NAME = 80  # letters of a run's name in a legend
 FEW_VALUES = 6  # of a flag: so few find room to be written out
+MOST_ROWS = 12  # of a heat map that have their step beside them
 FEW_POINTS = 50  # so few are marked, or a line of one point would not be seen
 
 
@@ -146,6 +147,30 @@ def confusion(table: np.ndarray, names: Sequence[str]):
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="guess", ylabel="true class")
+    return figure
+
+
+def losses_by_position(rows: Mapping[int, Sequence[float]]):
+    """A figure of the loss by tokens read, a row for each evaluation, the last at the top.
+
+    Args:
+      rows: step -> losses `[T]`, all of one length; one step or more.
+    """
+    figure = new_figure(8.0, 4.0)
+    axes = figure.subplots()
+    steps = sorted(rows)
+    table = np.array([rows[step] for step in steps])
+    image = axes.imshow(
+        table,
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(0.5, table.shape[1] + 0.5, -0.5, len(steps) - 0.5),
+    )
+    shown = range(0, len(steps), -(-len(steps) // MOST_ROWS))
+    axes.set_yticks(shown, [str(steps[row]) for row in shown])
+    axes.set(xlabel="tokens read since a fresh start", ylabel="step")
+    figure.colorbar(image, label="loss (nats)")
     return figure
 
 

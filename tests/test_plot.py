@@ -34,6 +34,22 @@ def test_loss_curve_draws_every_split(tmp_path, figure):
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_losses_by_position_are_in_the_order_of_the_steps(figure):
+    rows = {step: [step + 0.5, step + 0.25, step] for step in (300, 20, 100)}
+    assert plot.losses_by_position(rows) is figure
+    axes, colorbar = figure.axes
+    assert axes.images[0].get_array().tolist() == [rows[20], rows[100], rows[300]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["20", "100", "300"]
+    assert axes.get_xlim() == (0.5, 3.5)
+    assert colorbar.get_ylabel() == "loss (nats)"
+
+
+def test_many_evaluations_have_few_labels(figure):
+    plot.losses_by_position({step: [1.0, 2.0] for step in range(100)})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [str(step) for step in range(0, 100, 9)]
+
+
 def test_loss_curve_leaves_out_a_split_without_a_loss(tmp_path, figure):
     plot.loss_curve([*RECORDS, {"step": 20, "split": "test", "bleu": 7.0}], tmp_path / "loss.png")
     assert len(figure.axes[0].lines) == 2

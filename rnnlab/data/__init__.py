@@ -3,6 +3,16 @@
 from rnnlab.data.archives import extract, read_members
 from rnnlab.data.batches import Batch, Batches, Rows, stack_examples
 from rnnlab.data.buckets import BucketBatches, bucket_boundaries
+from rnnlab.data.glove import Vectors, read_glove
+from rnnlab.data.language import (
+    Extent,
+    build_tokenizer,
+    decode_stream,
+    decode_text,
+    encode_prompt,
+    encode_text,
+    measure,
+)
 from rnnlab.data.normaliser import Normaliser, Splits, split_series
 from rnnlab.data.packing import Packed, PackedTokens, pack, pack_tokens, unpack
 from rnnlab.data.padding import Padded, pad
@@ -27,6 +37,7 @@ __all__ = [
     "Corpus",
     "DataFile",
     "Dataset",
+    "Extent",
     "Normaliser",
     "Packed",
     "PackedTokens",
@@ -37,18 +48,26 @@ __all__ = [
     "Splits",
     "Streams",
     "Tokenizer",
+    "Vectors",
     "Window",
     "WordVocabulary",
     "bucket_boundaries",
+    "build_tokenizer",
     "control_charts",
+    "decode_stream",
+    "decode_text",
+    "encode_prompt",
+    "encode_text",
     "extract",
     "find_file",
     "load_corpus",
+    "measure",
     "normalise",
     "pack",
     "pack_tokens",
     "pad",
     "read_file",
+    "read_glove",
     "read_members",
     "read_records",
     "read_text",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,13 @@ class TailParams(NamedTuple):
     kernel: Array  # [D, W], W words
 
 
+class TiedTailParams(NamedTuple):
+    """The parameters of a cluster whose words are those of an embedding."""
+
+    projection: Array  # [H, D]
+    reduction: Array  # [H, D], of the embedding
+
+
 @dataclasses.dataclass(frozen=True)
 class AdaptiveSoftmax:
     """A distribution over V words, of which the rare ones stand in clusters.
@@ -33,6 +41,9 @@ class AdaptiveSoftmax:
     distribution like any other, but saves nothing. `losses` computes the kernel of a cluster for
     the rows whose target is in it, up to a whole chunk: it sorts the rows by cluster and skips the
     chunks that hold none of it. (Under `jax.vmap` no chunk is skipped, so use it on a batch.)
+
+    Tied to an embedding `[V, H]`, the columns of the frequent words are its first rows, and those
+    of cluster c are (its rows @ reduction_c)', a matrix of rank D between outputs and words.
 
     Args:
       cutoffs: the number of the first word of each cluster, rising; the words below the first are
@@ -55,7 +66,8 @@ class AdaptiveSoftmax:
         (5, 4)
 
     References: Grave et al. 2017, "Efficient softmax approximation for GPUs". Here the cutoffs are
-    given, not found by a model of the cost of a matmul, and the head has a bias.
+    given, not found by a model of the cost of a matmul, and the head has a bias. Press & Wolf 2017,
+    "Using the output embedding to improve language models", for the tying; the reduction is ours.
     """
 
     cutoffs: tuple[int, ...]
@@ -73,26 +85,50 @@ class AdaptiveSoftmax:
 
     def init(self, key: Key, features: int, vocabulary_size: int) -> SoftmaxParams:
         """Draws float32 parameters."""
+        head_key, *keys = jax.random.split(key, 1 + len(self.cutoffs))
+        tails = []
+        for tail_key, size, (low, high) in self._clusters(keys, features, vocabulary_size):
+            projection_key, kernel_key = jax.random.split(tail_key)
+            projection = input_kernel(projection_key, features, size)
+            tails.append(TailParams(projection, input_kernel(kernel_key, size, high - low)))
+        head_size = self.cutoffs[0] + len(self.cutoffs)
+        head = input_kernel(head_key, features, head_size)
+        return SoftmaxParams(head, jnp.zeros(head_size), tuple(tails))
+
+    def init_tied(self, key: Key, features: int, vocabulary_size: int) -> SoftmaxParams:
+        """Draws those that are needed beside an embedding of as many features."""
+        head_key, *keys = jax.random.split(key, 1 + len(self.cutoffs))
+        tails = []
+        for tail_key, size, _ in self._clusters(keys, features, vocabulary_size):
+            projection, reduction = (
+                input_kernel(key, features, size) for key in jax.random.split(tail_key)
+            )
+            tails.append(TiedTailParams(projection, reduction))
+        clusters = input_kernel(head_key, features, len(self.cutoffs))
+        bias = jnp.zeros(self.cutoffs[0] + len(self.cutoffs))
+        return SoftmaxParams(clusters, bias, tuple(tails))
+
+    def tie(self, params: SoftmaxParams, embedding: Array) -> SoftmaxParams:
+        """The parameters of `init` from those of `init_tied` and an embedding `[V, H]`."""
+        bounds = itertools.pairwise((*self.cutoffs, len(embedding)))
+        tails = tuple(
+            TailParams(tail.projection, linear(embedding[low:high], tail.reduction).T)
+            for tail, (low, high) in zip(params.tails, bounds, strict=True)
+        )
+        frequent = embedding[: self.cutoffs[0]].T
+        kernel = jnp.concatenate([frequent, params.kernel], axis=1)
+        return SoftmaxParams(kernel, params.bias, tails)
+
+    def _clusters(self, keys: Sequence[Key], features: int, vocabulary_size: int):
+        """Key, features, and bounds of the words of each cluster."""
         if self.cutoffs[-1] >= vocabulary_size:
             raise ValueError(
                 f"cutoffs: expected all of them below {vocabulary_size}, the size of the"
                 f" vocabulary, got {self.cutoffs}."
             )
-        head_key, *keys = jax.random.split(key, 1 + len(self.cutoffs))
-        head_size = self.cutoffs[0] + len(self.cutoffs)
+        sizes = [max(features // self.factor**c, 1) for c in range(1, len(self.cutoffs) + 1)]
         bounds = itertools.pairwise((*self.cutoffs, vocabulary_size))
-        tails = []
-        for cluster, (tail_key, (low, high)) in enumerate(zip(keys, bounds, strict=True), 1):
-            projection_key, kernel_key = jax.random.split(tail_key)
-            size = max(features // self.factor**cluster, 1)
-            tails.append(
-                TailParams(
-                    projection=input_kernel(projection_key, features, size),
-                    kernel=input_kernel(kernel_key, size, high - low),
-                )
-            )
-        head = input_kernel(head_key, features, head_size)
-        return SoftmaxParams(head, jnp.zeros(head_size), tuple(tails))
+        return zip(keys, sizes, bounds, strict=True)
 
     def logits(self, params: SoftmaxParams, ys: Array) -> Array:
         """log p of all words, `[..., V]`, of features `[..., H]`; all clusters are computed."""

@@ -5,14 +5,9 @@ parameters outside it: `fit` needs nothing but functions of params, and equal mo
 """
 
 import dataclasses
-import functools
-import itertools
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
 
 from rnnlab.cells.stack import Stack
@@ -77,11 +72,6 @@ class LanguageModel:
 
     def init(self, key: Key) -> LanguageModelParams:
         """Draws float32 parameters; a ValueError where `tied` does not fit the rest."""
-        if self.tied and isinstance(self.softmax, AdaptiveSoftmax):
-            raise ValueError(
-                "tied: expected a Softmax, whose kernel has the shape of the embedding, got an"
-                " AdaptiveSoftmax. Use tied=False."
-            )
         embedding_key, cells_key, kernel_key = jax.random.split(key, 3)
         cells = Stack(self.cells).init(cells_key, self.embedding_features)
         features = Stack(self.cells).out_features(cells, self.embedding_features)
@@ -92,11 +82,12 @@ class LanguageModel:
             )
         scale = features**-0.5 if self.tied else 1.0  # logits start near 0 either way
         shape = (self.vocabulary_size, self.embedding_features)
-        softmax = self.softmax.init(kernel_key, features, self.vocabulary_size)
+        init = self.softmax.init_tied if self.tied else self.softmax.init
+        softmax = init(kernel_key, features, self.vocabulary_size)
         return LanguageModelParams(
             embedding=scale * jax.random.normal(embedding_key, shape),
             cells=cells,
-            kernel=None if self.tied else softmax.kernel,
+            kernel=softmax.kernel,
             bias=softmax.bias,
             tails=softmax.tails,
         )
@@ -109,14 +100,16 @@ class LanguageModel:
         """
         specs: Any = jax.tree.map(lambda leaf: PartitionSpec(), params)
         specs = specs._replace(embedding=split_over_model(params.embedding.shape, (0, 1), count))
-        if params.kernel is not None:
-            specs = specs._replace(kernel=split_over_model(params.kernel.shape, (1, 0), count))
+        specs = specs._replace(bias=split_over_model(params.bias.shape, (0,), count))
+        if self.tied:
+            return specs
+        softmax = self._softmax_params(params)
         tails = tuple(
             spec._replace(kernel=split_over_model(tail.kernel.shape, (1, 0), count))
-            for spec, tail in zip(specs.tails, params.tails, strict=True)
+            for spec, tail in zip(specs.tails, softmax.tails, strict=True)
         )
-        bias = split_over_model(params.bias.shape, (0,), count)
-        return specs._replace(bias=bias, tails=tails)
+        kernel = split_over_model(softmax.kernel.shape, (1, 0), count)
+        return specs._replace(kernel=kernel, tails=tails)
 
     def initial_carry(self, params: LanguageModelParams, batch_size: int) -> tuple[PyTree, ...]:
         """The carry before the first token of `batch_size` texts."""
@@ -225,70 +218,5 @@ class LanguageModel:
         return carry, self.softmax.logits(self._softmax_params(params), y)
 
     def _softmax_params(self, params: LanguageModelParams) -> SoftmaxParams:
-        kernel = params.embedding.T if params.kernel is None else params.kernel
-        return SoftmaxParams(kernel, params.bias, params.tails)
-
-
-def generate(
-    model: LanguageModel,
-    params: LanguageModelParams,
-    prompt: Sequence[int] | np.ndarray,
-    key: Key,
-    *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-) -> Iterator[int]:
-    """Samples tokens after a prompt, one step at a time and without end.
-
-    Args:
-      model: what to sample from.
-      params: its parameters.
-      prompt: one or more tokens, read first.
-      key: consumed; token number i is drawn with `fold_in(key, i)`.
-      temperature: below 1 sharpens the distribution, above 1 flattens it; 0 takes the likeliest.
-      top_k: draws among the k likeliest tokens only; 0 draws among all.
-
-    Returns:
-      An iterator over the tokens that follow the prompt.
-
-    Raises:
-      ValueError: an empty prompt, or a temperature or top_k out of range.
-    """
-    if len(prompt) == 0:
-        raise ValueError("prompt: expected at least one token to start from, got none.")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature: expected a number from 0 on, got {temperature}.")
-    if not 0 <= top_k <= model.vocabulary_size:
-        raise ValueError(
-            f"top_k: expected 0 to {model.vocabulary_size}, the size of the vocabulary, got"
-            f" {top_k}."
-        )
-    return _stream(model, params, prompt, key, temperature, top_k)
-
-
-def _stream(model, params, prompt, key, temperature, top_k) -> Iterator[int]:
-    carry = model.initial_carry(params, 1)
-    *before, token = (jnp.full(1, token, jnp.int32) for token in prompt)
-    for read in before:
-        carry, _ = _step(model, params, carry, read)
-    for index in itertools.count():
-        carry, logits = _step(model, params, carry, token)
-        token = _sample(jax.random.fold_in(key, index), logits, temperature, top_k)
-        yield int(token[0])
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _step(model, params, carry, token):
-    return model.step(params, carry, token)
-
-
-@functools.partial(jax.jit, static_argnames=("temperature", "top_k"))
-def _sample(key: Key, logits: Array, temperature: float, top_k: int) -> Array:
-    """Draws a token for each row of `logits` `[B, V]`, int32 `[B]`."""
-    if temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    logits = logits.astype(jnp.float32) / temperature
-    if top_k:
-        least = jax.lax.top_k(logits, top_k)[0][:, -1:]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+        own = SoftmaxParams(params.kernel, params.bias, params.tails)
+        return self.softmax.tie(own, params.embedding) if self.tied else own

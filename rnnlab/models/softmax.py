@@ -16,7 +16,7 @@ from rnnlab.core.types import Array, Key
 class SoftmaxParams(NamedTuple):
     """The parameters of a softmax."""
 
-    kernel: Array  # [H, V], of an adaptive one [H, frequent words + clusters]
+    kernel: Any  # Array [H, V], of an adaptive one [H, frequent words + clusters]; None until `tie`
     bias: Array  # [V], likewise
     tails: tuple[Any, ...] = ()  # one entry a cluster of an adaptive one
 
@@ -57,6 +57,14 @@ class Softmax:
         """Draws float32 parameters."""
         kernel = input_kernel(key, features, vocabulary_size)
         return SoftmaxParams(kernel, jnp.zeros(vocabulary_size))
+
+    def init_tied(self, key: Key, features: int, vocabulary_size: int) -> SoftmaxParams:
+        """Draws those that are needed beside an embedding of as many features."""
+        return SoftmaxParams(None, jnp.zeros(vocabulary_size))
+
+    def tie(self, params: SoftmaxParams, embedding: Array) -> SoftmaxParams:
+        """The parameters of `init` from those of `init_tied` and an embedding `[V, H]`."""
+        return params._replace(kernel=embedding.T)
 
     def logits(self, params: SoftmaxParams, ys: Array) -> Array:
         """Logits `[..., V]` of features `[..., H]`."""

@@ -44,7 +44,7 @@ def score_dynamically(
       dtype: of the computation, "float32" or "bfloat16".
 
     Returns:
-      Metric -> mean over all batches, and what the task derives of them.
+      Metric -> mean over all batches.
 
     Raises:
       ValueError: a number out of range, or batches without weight.
@@ -81,7 +81,6 @@ def score_dynamically(
     metrics = mean.values()
     if "loss" not in metrics:
         raise ValueError("batches: expected at least one with some weight, got none.")
-    metrics = task.derive(metrics)
     if not all(map(math.isfinite, metrics.values())):
         raise FloatingPointError(
             f"learning_rate: expected one that leaves the metrics finite, got {learning_rate} and"

@@ -48,7 +48,7 @@ def make_evaluate(
         if twice:
             raise ValueError(f"evaluate: expected names that the loss has not, got {twice}.")
         metrics |= {metric: _number(value) for metric, value in extra.metrics.items()}
-        metrics = task.derive(metrics)
+        metrics = task.derive(name, metrics)
         if not all(map(math.isfinite, metrics.values())):
             raise FloatingPointError(f"step {step}: {name} metrics are not finite: {metrics}.")
         return Evaluation(metrics, extra.artifacts)

@@ -243,8 +243,10 @@ class Loop:
 
     def _log_window(self) -> None:
         sums = self.window.sums()
-        metrics = self._finite(self.window.values())
-        metrics["skipped"] = int(sums["skipped"][0])
+        metrics = self.window.values()
+        if "loss" in metrics:  # or every update was skipped
+            metrics = self.task.derive("train", metrics)
+        metrics = {**self._finite(metrics), "skipped": int(sums["skipped"][0])}
         learning_rate = learning_rate_of(self.trainer.state.opt_state)
         if learning_rate is not None:
             metrics["learning_rate"] = float(learning_rate)

@@ -55,7 +55,7 @@ def _no_state(params: PyTree, batch_size: int) -> PyTree:
     return ()
 
 
-def _as_they_are(metrics: dict[str, float]) -> dict[str, float]:
+def _as_they_are(split: str, metrics: dict[str, float]) -> dict[str, float]:
     return metrics
 
 
@@ -88,8 +88,9 @@ class Task:
       collect: `(params, state, batch, key) -> (state, minibatches)` for several updates from one
         batch; a leaf of `minibatches` is `[N, ...]`, and `loss` gets one of the N at a time. Steps
         count updates, `train_batches` counts batches. Evaluation is then `evaluate` alone.
-      derive: averaged metrics of an evaluation -> those and others that follow from them (a
-        perplexity is the exponential of a mean, so it is no mean itself).
+      derive: `(set, averaged metrics) -> those and others that follow from them`: a perplexity is
+        the exponential of a mean, so it is no mean itself. The set is one of `eval_batches`, or
+        "train" for a line of the log.
       unit: what the weight of the loss counts, for the log: "tok" for tokens.
       partition: `(params, count) -> tree of PartitionSpec`, for a model too large for one device:
         which parameters `count` devices share, over the mesh's axis "model". None copies them all.
@@ -106,7 +107,7 @@ class Task:
     assets: Mapping[str, str] = dataclasses.field(default_factory=dict)
     eval_params: Callable[[PyTree, optax.OptState], PyTree] = kept_weights
     collect: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]] | None = None
-    derive: Callable[[dict[str, float]], dict[str, float]] = _as_they_are
+    derive: Callable[[str, dict[str, float]], dict[str, float]] = _as_they_are
     unit: str = "ex"
     partition: Callable[[PyTree, int], PyTree] | None = None
 

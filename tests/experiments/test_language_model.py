@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from experiments import common
 from experiments import language_model as experiment
-from rnnlab.data import Corpus, Streams, text
+from rnnlab.data import Corpus, Streams, encode_text, text
 from rnnlab.training import load_best
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.mesh import make_mesh
@@ -101,6 +102,46 @@ def test_metrics_hold_nats_bits_and_perplexity_of_the_whole_split(trained):
     assert sum(line["split"] == "test" for line in lines) == 1
 
 
+@pytest.mark.parametrize("options", ["word", "sentencepiece --vocabulary_size=276"])
+def test_scores_per_word_and_per_character_whatever_the_tokens(tmp_path, capsys, options):
+    """From the losses of every prediction, added up here."""
+    options = f"--tokenizer={options} --steps=4".split()
+    experiment.main(arguments(tmp_path, *options))
+    printed = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run.json").read_text())["metrics"]["valid"]
+    common.parse(experiment.FLAGS, arguments(tmp_path, *options))
+    model, tokenizer, task, _ = experiment.setup()
+    params, _ = load_best(task.init, tmp_path, {})
+    valid = CORPUS.splits["valid"]
+    tokens = encode_text(tokenizer, valid)
+    task, config = setup(tmp_path, *options, "--eval_streams=1")
+    score = Trainer(task, config).evaluate(params, "valid", 0).metrics
+    _, logits = model.apply(params, tokens[:-1, None], model.initial_carry(params, 1))
+    losses = -jax.nn.log_softmax(logits[:, 0])[np.arange(len(tokens) - 1), tokens[1:]]
+    nats = float(losses.mean()) * len(tokens)
+    words = 2 * (12 + 1)  # twelve and an end, in each of two lines
+    assert score["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-5)
+    assert score["bpc"] == pytest.approx(nats / np.log(2) / len(valid), rel=1e-5)
+    assert score["perplexity"] == pytest.approx(np.exp(losses.mean()), rel=1e-5)
+    assert f"{len(tokens)} tokens, 26 words, {len(valid)} characters" in printed
+    capsys.readouterr()
+    look(tmp_path, "eval")
+    assert f"valid: loss {metrics['loss']:.4f} nats" in capsys.readouterr().out
+    look(tmp_path, "generate", "--prompt=the cat", "--length=5")
+    assert capsys.readouterr().out.startswith("the cat")
+
+
+def test_a_text_of_ones_own(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text(TEXT * 50)
+    options = (f"--text={tmp_path / 'mine.txt'}", "--steps=2")
+    experiment.main(arguments(tmp_path / "run", *options))
+    data = json.loads((tmp_path / "run" / "run.json").read_text())["data"]
+    assert data == text.read_text(tmp_path / "mine.txt").fingerprint()
+    (tmp_path / "mine.txt").write_text(TEXT * 60)
+    with pytest.raises(ValueError, match=r"data train: \w+ there, \w+ here"):
+        experiment.main(arguments(tmp_path / "run", *options))
+
+
 def test_eval_mode_repeats_the_scores_with_the_flags_of_the_run(trained, capsys):
     look(trained, "eval")
     printed = capsys.readouterr().out
@@ -122,8 +163,19 @@ def test_generate_mode(trained, capsys):
     assert len(first) == 4 + 25 + 1
     look(trained, "generate", *options)
     assert capsys.readouterr().out == first
-    look(trained, "generate", *options, "--seed=0", "--temperature=5")
+    look(trained, "generate", *options, "--top_k=0", "--temperature=5")
     assert capsys.readouterr().out != first
+
+
+def test_several_samples_are_those_of_their_keys(trained, capsys):
+    look(trained, "generate", "--prompt=the ", "--length=20", "--top_p=0.9")
+    alone, said = capsys.readouterr()
+    assert said.strip().endswith(" tokens/s")
+    look(trained, "generate", "--prompt=the ", "--length=20", "--top_p=0.9", "--samples=3")
+    parts = re.split(r"sample \d:\n", capsys.readouterr().out)[1:]
+    assert len(set(parts)) == 3
+    assert parts[0] == alone
+    assert all(len(part) == 4 + 20 + 1 for part in parts)
 
 
 def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatch):
@@ -132,6 +184,54 @@ def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatc
     assert len(capsys.readouterr().out) == 1 + 3 + 1
     with pytest.raises(ValueError, match="--cell: gru there, lstm here"):
         look(trained, "generate", "--cell=lstm")
+
+
+def test_loss_by_position_is_drawn_from_all_evaluations(tmp_path):
+    experiment.main(arguments(tmp_path, "--steps=8", "--by_position"))
+    experiment.main(arguments(tmp_path, "--steps=12", "--by_position"))
+    found = {path.parts[-3]: path for path in tmp_path.glob("eval/*/valid/loss_by_position.json")}
+    assert set(found) == {"4", "8", "12"}
+    assert all(len(json.loads(path.read_text())) == 8 for path in found.values())
+    picture = tmp_path / "eval" / "12" / "valid" / "loss_by_position.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "--by_position" not in (tmp_path / "flags.txt").read_text()
+
+
+def test_pretrained_embeddings_and_neighbours(tmp_path, capsys):
+    """Nothing is learned, so that the embeddings are those of the file."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("cat 1 0 0\ndog 9 1 0\nmat; 0 5 5\nthe -1 0 0\nbird 7 7 7\n")
+    options = ("--tokenizer=word", f"--embeddings={path}", "--learning_rate=0", "--steps=1")
+    command = [a for a in arguments(tmp_path / "run", *options) if "embedding_f" not in a]
+    experiment.main(command)
+    assert f"4 of 9 embeddings start as in {path}" in capsys.readouterr().out
+    flags = (tmp_path / "run" / "flags.txt").read_text()
+    assert "--embedding_features=3\n" in flags
+    path.rename(tmp_path / "elsewhere.txt")  # only training and scoring need it
+    look(tmp_path / "run", "neighbours", "--word=cat", "--neighbours=9")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == [f"{9 / np.sqrt(82):.3f}", "dog"]
+    assert lines[-1] == ["-1.000", "the"]
+    assert len(lines) == 8
+    look(tmp_path / "run", "generate", "--prompt=cat", "--length=2")
+    (tmp_path / "elsewhere.txt").rename(path)
+    path.write_text(path.read_text() + "fish 1 2 3\n")
+    with pytest.raises(ValueError, match=r"data embeddings: \w+ there, \w+ here"):
+        experiment.main(command)
+    with pytest.raises(ValueError, match=r"embedding_features: expected 3, as in .*, got 4"):
+        experiment.main(arguments(tmp_path / "run", *options))
+    with pytest.raises(ValueError, match="embeddings: expected --tokenizer=word, got character"):
+        experiment.main(arguments(tmp_path / "run", f"--embeddings={path}"))
+    with pytest.raises(ValueError, match="'bird' is not among the 9 words"):
+        look(tmp_path / "run", "neighbours", "--word=bird")
+
+
+def test_neighbours_of_what_is_not_one_token(trained, capsys):
+    look(trained, "neighbours", "--word=t", "--neighbours=2")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for word, count in (("cat", 3), ("", 0)):
+        with pytest.raises(ValueError, match=f"word: expected one token, got '{word}', of {count}"):
+            look(trained, "neighbours", f"--word={word}")
 
 
 def test_generate_errors(trained, tmp_path):
@@ -272,11 +372,15 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
         ("--dropout=1", "--dropout=1"),
         ("--steps=many", "--steps=many"),
         ("--dataset=novel", "python_docs"),
+        ("--text=nowhere.txt", "text: expected a file of text, found none at nowhere.txt"),
+        ("--tokenizer=letter", "should be one of"),
+        ("--vocabulary_size=9", "vocabulary_size: expected 0"),
+        ("--min_count=2", "min_count: expected 1, for it chooses words"),
         ("--mesh=data:99", "mesh: expected at most"),
     ],
 )
 def test_flag_errors(tmp_path, option, message):
-    with pytest.raises((SystemExit, ValueError), match=message):
+    with pytest.raises((SystemExit, ValueError, FileNotFoundError), match=message):
         experiment.main(arguments(tmp_path / "run", option))
     assert not (tmp_path / "run").exists()
 

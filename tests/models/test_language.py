@@ -1,12 +1,10 @@
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnlab.cells import CELLS, GRU, LSTM, Stack
-from rnnlab.models import LanguageModel, Regularisation, generate
+from rnnlab.models import LanguageModel, Regularisation
 from rnnlab.strategies import Unrolled
 
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 11, (9, 3)), jnp.int32)  # [T, B]
@@ -95,56 +93,3 @@ def test_dropout_acts_with_a_key_only():
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, plain)
     assert not np.allclose(one, other)
-
-
-def take(count, model, params, prompt, seed=0, **options):
-    return list(
-        itertools.islice(generate(model, params, prompt, jax.random.key(seed), **options), count)
-    )
-
-
-def test_greedy_generation_follows_the_unrolled_model():
-    model, params = model_of(LSTM(8), GRU(8))
-    prompt = [3, 1, 4]
-    drawn = take(6, model, params, prompt, temperature=0)
-    for i in range(6):
-        text = jnp.asarray(prompt + drawn[:i])[:, None]
-        _, logits = model.apply(params, text, model.initial_carry(params, 1))
-        assert drawn[i] == int(logits[-1, 0].argmax())
-
-
-def test_generation_repeats_with_its_key_and_varies_without():
-    model, params = model_of(GRU(8))
-    assert take(20, model, params, [0]) == take(20, model, params, [0])
-    assert take(20, model, params, [0]) != take(20, model, params, [0], seed=1)
-
-
-def test_samples_follow_the_distribution():
-    """Without recurrence every draw has the same distribution, so frequencies can be checked."""
-    model, params = model_of(GRU(8))
-    bias = jnp.log(jnp.arange(1.0, 12.0))
-    params = params._replace(kernel=jnp.zeros_like(params.kernel), bias=bias)
-    counts = np.bincount(take(2000, model, params, [0]), minlength=11) / 2000
-    np.testing.assert_allclose(counts, np.arange(1, 12) / 66, atol=0.04)
-    counts = np.bincount(take(500, model, params, [0], top_k=2), minlength=11) / 500
-    assert counts[:9].sum() == 0
-    np.testing.assert_allclose(counts[9:], [10 / 21, 11 / 21], atol=0.08)
-    sharp = np.bincount(take(500, model, params, [0], temperature=0.1), minlength=11) / 500
-    assert sharp[10] > 0.6 > counts[10]
-    assert set(take(20, model, params, [0], top_k=1)) == {10}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "options", "message"),
-    [
-        ([], {}, "prompt: expected at least one token"),
-        ([0], {"temperature": -1}, "temperature: expected a number from 0 on, got -1"),
-        ([0], {"temperature": float("nan")}, "temperature"),
-        ([0], {"top_k": 12}, r"top_k: expected 0 to 11, the size of the vocabulary, got 12"),
-        ([0], {"top_k": -1}, "top_k"),
-    ],
-)
-def test_generation_errors_come_at_the_call(prompt, options, message):
-    model, params = model_of(GRU(8))
-    with pytest.raises(ValueError, match=message):
-        generate(model, params, prompt, jax.random.key(0), **options)

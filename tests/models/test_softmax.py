@@ -133,8 +133,10 @@ def test_bfloat16_losses_are_float32(softmax):
     np.testing.assert_allclose(losses, softmax.losses(params, YS, WORDS), atol=0.1)
 
 
-def test_a_model_steps_and_scores_with_it():
-    model = LanguageModel(50, 6, cells=(LSTM(16),), softmax=ALL["two tails"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_steps_and_scores_with_it(tied):
+    features = 16 if tied else 6
+    model = LanguageModel(50, features, (LSTM(16),), tied=tied, softmax=ALL["two tails"])
     params = model.init(KEY)
     carry = model.initial_carry(params, 5)
     _, logits = model.apply(params, WORDS, carry)
@@ -144,8 +146,19 @@ def test_a_model_steps_and_scores_with_it():
     np.testing.assert_allclose(losses, -expected, atol=1e-5)
     _, stepped = model.step(params, carry, WORDS[0])
     np.testing.assert_allclose(stepped, logits[0], atol=1e-5)
-    with pytest.raises(ValueError, match="tied: expected a Softmax"):
-        LanguageModel(50, 16, (LSTM(16),), tied=True, softmax=ALL["two tails"]).init(KEY)
+
+
+def test_tied_tails_are_the_embedding_in_fewer_features():
+    softmax = ALL["two tails"]
+    own = softmax.init_tied(KEY, 16, 50)
+    embedding = jax.random.normal(KEY, (50, 16))
+    tied = softmax.tie(own, embedding)
+    plain = softmax.init(KEY, 16, 50)
+    assert jax.tree.map(jnp.shape, tied) == jax.tree.map(jnp.shape, plain)
+    kernel = np.concatenate([embedding[:10].T, own.kernel], axis=1)
+    np.testing.assert_array_equal(tied.kernel, kernel)
+    expected = np.asarray(own.tails[0].reduction).T @ np.asarray(embedding)[10:20].T
+    np.testing.assert_allclose(tied.tails[0].kernel, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ OTHER = {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
         **{"eval_streams": 3, "embedding_features": 6, "output_features": 5, "residual": "true"},
+        **{"text": "other.txt"},
         **{"num_params": 999, "length_deviation": 1.0, "cutoffs": "1", "softmax_chunk": 3},
         **{"input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
         **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
@@ -38,6 +39,14 @@ OTHER = {
     classifier: {**SHARED, "eval_batch_size": 32},
 }
 ONLY_ONE_VALUE = {language_model: set(), classifier: {"dataset"}}
+ASSETS = {
+    language_model: {"tokenizer": "word", "vocabulary_size": 5, "min_count": 2},
+    classifier: {},
+}
+"""Flag -> another value; it also decides what is saved with the run."""
+ELSEWHERE = {language_model: {"embeddings"}, classifier: set()}
+"""Flags that come with a file; tests/experiments has them."""
+
 FREE = {
     **{"steps": 9, "log_every": 3, "eval_every": 3, "save_every": 3, "keep": 3, "data_dir": "."},
     **{"mesh": "data:1", "profile": "true", "tensorboard": "true"},
@@ -45,9 +54,10 @@ FREE = {
 """Flag -> another value; it may change, and nothing that is computed does."""
 
 SAMPLING = {
-    **{"mode": "train", "prompt": "b", "length": 3, "temperature": 0.5, "top_k": 2},
+    **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
+    **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
     **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
-    **{"dynamic_decay": 0.5, "dynamic_length": 3},
+    **{"dynamic_decay": 0.5, "dynamic_length": 3, "by_position": "true"},
 }
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
@@ -69,6 +79,7 @@ def corpus(train="abcab" * 9):
 def small_data():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language_model, "load_corpus", corpus())
+        patch.setattr(language_model, "read_text", lambda path: corpus()(path, None))
         patch.setattr(classifier, "SPLITS", {"train": 20, "valid": 20, "test": 20})
         yield
 
@@ -107,6 +118,7 @@ def resume(runs, monkeypatch):
 def test_every_flag_has_a_line(module):
     sampling = set(getattr(module, "SAMPLING", ()))
     known = OTHER[module].keys() | FREE.keys() | ONLY_ONE_VALUE[module] | common.UNRECORDED
+    known |= ASSETS[module].keys() | ELSEWHERE[module]
     assert set(module.FLAGS) == known | sampling | {"workdir"}
     assert FREE.keys() | {"workdir"} == FREE_FLAGS
     assert sampling <= SAMPLING.keys()
@@ -127,6 +139,17 @@ def test_another_value_is_refused_with_both(resume, module, name, value):
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
     assert str(error.value).count(" there, ") == 1
     assert "Give the flags of" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ASSETS[language_model])
+def test_another_tokenizer_is_refused_with_both(resume, name):
+    """Some choose words only, so they come with `--tokenizer=word`."""
+    value = ASSETS[language_model][name]
+    words = [] if name == "tokenizer" else ["--tokenizer=word"]
+    with pytest.raises(ValueError, match=r"asset vocabulary\.json: [0-9a-f]{64} there") as error:
+        resume(language_model, *words, f"--{name}={value}")
+    saved = RunDirectory(language_model.FLAGS.workdir).read_flags()[name]
+    assert f"--{name}: {saved} there, {value} here" in str(error.value)
 
 
 @EXPERIMENTS

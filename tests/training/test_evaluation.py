@@ -11,6 +11,7 @@ from rnnlab.training import Evaluation, Ratio, fit, load_best
 from rnnlab.training.evaluation import make_evaluate
 from rnnlab.training.mesh import make_mesh
 from rnnlab.training.optimizers import make_optimizer
+from rnnlab.training.run import RunDirectory
 
 
 def draw():
@@ -99,6 +100,19 @@ def test_metrics_that_cannot_be(make_task, found, error, message):
     score = make_evaluate(task, "float32", jax.random.key(0), make_mesh("", 1))
     with pytest.raises(error, match=message):
         score(task.init(jax.random.key(0)), "valid", 1)
+
+
+def test_derived_metrics_know_their_set(make_task, make_config):
+    def derive(split, metrics):
+        return {**metrics, f"{split}_doubled": 2 * metrics["loss"]}
+
+    config = make_config(steps=4, eval_every=4, log_every=2)
+    fit(make_task(derive=derive), config)
+    lines = RunDirectory(config.workdir).read_metrics()
+    assert {"train", "valid"} <= {line["split"] for line in lines}
+    for line in lines:
+        assert line[f"{line['split']}_doubled"] == 2 * line["loss"]
+        assert sum(name.endswith("_doubled") for name in line) == 1
 
 
 def test_an_unknown_select_is_named(make_task, make_config):
