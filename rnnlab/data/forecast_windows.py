@@ -22,6 +22,7 @@ class WindowBatch(NamedTuple):
     """Several windows at once."""
 
     window: Window
+    number: np.ndarray  # int32 [B], which series of the data
     origin: np.ndarray  # int32 [B], the row of the series where the future begins
     weights: np.ndarray  # float32 [B], 1, or 0 for a row that only fills up
 
@@ -122,6 +123,12 @@ class Windows:
                 f" {', '.join(missing)}. Forecast series that the run was trained on."
             )
         return [known[one.name] for one in self.data.series]
+
+    @functools.cached_property
+    def _trained_numbers(self) -> np.ndarray:
+        """For each series its number where the scales were measured: int32 `[S]`."""
+        order = list(self._scales.series)
+        return np.array([order.index(one.name) for one in self.data.series], np.int32)
 
     @functools.cached_property
     def _scales(self) -> Scales:
@@ -240,36 +247,25 @@ class Windows:
             "future_covariates": table.covariates[future],
             "future": table.values[future],
             "future_mask": np.isfinite(table.truth[future]),
-            "series": origins[:, 0].astype(np.int32),
+            "series": self._trained_numbers[origins[:, 0]],
         }
         return Window(**arrays)
 
-    def truth(self, series: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    def truth(self, numbers: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """What came: float64 `[B, H, C]`, not scaled, NaN where missing."""
-        return self._table.truth[self._places(np.stack([series, origin], axis=1))[1]]
+        return self._table.truth[self._places(np.stack([numbers, origins], axis=1))[1]]
 
-    def past(self, series: int, origin: int) -> np.ndarray:
-        """All that was known of a series at an origin: float64 `[origin, C]`, not scaled."""
-        return self.data.series[series].values[:origin]
-
-    def unscaled(self, series: np.ndarray, forecasts: np.ndarray) -> np.ndarray:
-        """Forecasts in the units of the data.
-
-        Args:
-          series: int `[B]`.
-          forecasts: `[..., B, H, C]`.
-
-        Returns:
-          float64 of the same shape.
-        """
-        mean, scale = self.affine(series)
-        return np.asarray(forecasts, np.float64) * scale[:, None] + mean[:, None]
-
-    def affine(self, series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and scale `[B, C]` of some series."""
+    def affine(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scale of series, each `[B, 1, C]`: `scaled * scale + mean` is as the data."""
         means = np.array([normaliser.mean for normaliser in self.normalisers])
         scales = np.array([normaliser.scale for normaliser in self.normalisers])
-        return means[series], scales[series]
+        return means[numbers, None], scales[numbers, None]
+
+    def times(self, number: int, origin: int, past: int) -> np.ndarray:
+        """The times of `past` rows before an origin and of the H from it on: `[past + H]`."""
+        one = self.data.series[number]
+        times = extend_times(one.times, self.horizon, self.data.frequency)
+        return times[origin - past : origin + self.horizon]
 
     def _places(self, origins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the table: past `[B, L]`, future `[B, H]`."""
@@ -325,7 +321,8 @@ class WindowBatches:
         window = self.windows.window(batch.examples)
         real = batch.weights > 0
         window = window._replace(future_mask=window.future_mask & real[:, None, None])
-        return WindowBatch(window, batch.examples[:, 1].astype(np.int32), batch.weights)
+        numbers, origins = batch.examples.T.astype(np.int32)
+        return WindowBatch(window, numbers, origins, batch.weights)
 
 
 def repeat_shorter(origins: np.ndarray) -> np.ndarray:

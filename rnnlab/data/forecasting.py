@@ -53,6 +53,7 @@ class ForecastData:
       scored_scaled: whether errors are measured on that scale, as the literature does for some.
       competition: whether sMAPE, MASE and OWA against Naive2 are the scores.
       stride: steps from one forecast of a held-out split to the next.
+      names: of the channels; () calls them "value", or "value0" and so on.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ForecastData:
     scored_scaled: bool = False
     competition: bool = False
     stride: int = 1
+    names: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.series or len(self.bounds) != len(self.series):
@@ -91,6 +93,12 @@ class ForecastData:
     def channels(self) -> int:
         """C."""
         return self.series[0].values.shape[1]
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """A name for each channel."""
+        numbered = [f"value{number}" for number in range(self.channels)]
+        return self.names or (("value",) if self.channels == 1 else tuple(numbered))
 
     @property
     def covariates(self) -> int:
@@ -213,7 +221,8 @@ def _ett(name: str, data_dir: str | None) -> ForecastData:
     times = _parse_times([row["date"] for row in rows])
     bounds = Bounds(*(months * 30 * day for months in (12, 16, 20)))
     series = _single(name, numbers(rows, columns), times)
-    return ForecastData(name, series, day, 96, frequency, (bounds,), scored_scaled=True)
+    options = {"scored_scaled": True, "names": tuple(columns)}
+    return ForecastData(name, series, day, 96, frequency, (bounds,), **options)
 
 
 def _exchange_rate(name: str, data_dir: str | None) -> ForecastData:

@@ -87,7 +87,8 @@ def load_csv(
             for one in series
         )
     season = season or usual_season(frequency)
-    return ForecastData(pathlib.Path(path).name, series, season, horizon, frequency, bounds)
+    name = pathlib.Path(path).name
+    return ForecastData(name, series, season, horizon, frequency, bounds, names=columns.targets)
 
 
 def bounds_of(name: str, rows: int, horizon: int, valid: float, test: float) -> Bounds:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -26,8 +27,12 @@ def test_a_window_is_the_rows_around_its_origin():
     np.testing.assert_array_equal(window.series, [0, 2])
     truth = WINDOWS.truth(origins[:, 0], origins[:, 1])
     np.testing.assert_array_equal(truth[1], DATA.series[2].values[30:34])
-    back = WINDOWS.unscaled(window.series, window.future)
-    np.testing.assert_allclose(back, truth, rtol=1e-6)
+    mean, scale = WINDOWS.affine(origins[:, 0])
+    np.testing.assert_allclose(window.future * scale + mean, truth, rtol=1e-6)
+    assert WINDOWS.times(2, 60, past=1).astype(str).tolist()[:2] == [
+        "2020-03-05T00:00:00",
+        "2020-03-06T00:00:00",
+    ]
 
 
 def test_missing_values_are_masked_and_not_filled():
@@ -112,9 +117,7 @@ def test_an_epoch_drops_nothing_and_its_last_batch_is_filled_up():
     seen = [
         (series, origin)
         for batch in batches
-        for series, origin, weight in zip(
-            batch.window.series, batch.origin, batch.weights, strict=True
-        )
+        for series, origin, weight in zip(batch.number, batch.origin, batch.weights, strict=True)
         if weight
     ]
     assert seen == [tuple(pair) for pair in origins.tolist()]
@@ -144,6 +147,14 @@ def test_balanced_batches_count_series_alike():
     assert set(map(tuple, repeated.tolist())) == set(map(tuple, origins.tolist()))
     batches = WindowBatches(WINDOWS, origins, len(repeated), balanced=True)
     assert np.bincount(batches.batch(0).window.series).tolist() == counts.tolist()
+
+
+def test_a_subset_of_the_trained_series_keeps_its_numbers_and_scales():
+    one = dataclasses.replace(DATA, series=DATA.series[2:], bounds=DATA.bounds[2:])
+    window = Windows(one, 10, 4, Scales.fit(DATA)).window(np.array([[0, 30]]))
+    expected = WINDOWS.window(np.array([[2, 30]]))
+    for name in ("past", "past_covariates", "future", "series"):
+        np.testing.assert_array_equal(getattr(window, name), getattr(expected, name))
 
 
 def test_scales_come_back_exactly_and_refuse_other_series():
