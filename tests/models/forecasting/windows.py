@@ -43,8 +43,8 @@ def total_loss(model, params, window, key=None):
     return jnp.sum(losses * weights) / jnp.sum(weights)
 
 
-def everything(model, window):
-    """(params, forecast), and what goes to an optimizer: loss and gradients, in one program."""
+def everything(model):
+    """window -> forecast, and what goes to an optimizer: (loss, gradients); in one program."""
     params = model.init(jax.random.key(0))
 
     @jax.jit
@@ -52,4 +52,4 @@ def everything(model, window):
         loss = jax.value_and_grad(lambda params: total_loss(model, params, window))(params)
         return model.forecast(params, window), loss
 
-    return params, compute
+    return compute
