@@ -30,7 +30,8 @@ def fan_chart(panels: Sequence[Panel]):
       panels: one or more.
     """
     figure = new_figure(8.0, 0.4 + 2.2 * len(panels))
-    for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+    grid = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for axes, panel in zip(grid, panels, strict=True):
         before, after = np.split(panel.times, [len(panel.past)])
         axes.plot(before, panel.past, color="0.35", linewidth=1)
         if panel.quantiles is not None:
@@ -42,7 +43,9 @@ def fan_chart(panels: Sequence[Panel]):
         axes.set_title(panel.title, fontsize="medium")
         _style(axes)
         axes.tick_params(axis="x", labelsize="small")
-        axes.legend(frameon=False, fontsize="small", loc="upper left")
+        if panel.times.dtype.kind == "M":
+            axes.xaxis.set_major_formatter(_short_dates(axes.xaxis.get_major_locator()))
+    grid[0].legend(fontsize="small", loc="upper left")
     return figure
 
 
@@ -117,6 +120,13 @@ def _draw_bands(axes, times: np.ndarray, panel: Panel) -> None:
         label = f"{100 * share:.0f} %" if number in (0, half - 1) else None
         band = quantiles[number], quantiles[-1 - number]
         axes.fill_between(times, *band, color="C0", alpha=0.6 / half, linewidth=0, label=label)
+
+
+def _short_dates(locator):
+    """Ticks that say the year and the month once."""
+    from matplotlib.dates import ConciseDateFormatter
+
+    return ConciseDateFormatter(locator)
 
 
 def _style(axes) -> None:

@@ -112,6 +112,11 @@ class Windows:
         """K."""
         return self._table.covariates.shape[1]
 
+    @property
+    def num_series(self) -> int:
+        """How many series the scales were measured on, for parameters of each."""
+        return len(self._scales.series)
+
     @functools.cached_property
     def normalisers(self) -> list[Normaliser]:
         """Of the series, in their order."""
@@ -254,6 +259,11 @@ class Windows:
     def truth(self, numbers: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """What came: float64 `[B, H, C]`, not scaled, NaN where missing."""
         return self._table.truth[self._places(np.stack([numbers, origins], axis=1))[1]]
+
+    def held_out_from(self, number: int, origin: int) -> tuple[int, int]:
+        """The series, and the row where the split that an origin lies in begins."""
+        bounds = self.data.bounds[number]
+        return number, bounds.valid if origin >= bounds.valid else bounds.train
 
     def affine(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and scale of series, each `[B, 1, C]`: `scaled * scale + mean` is as the data."""
