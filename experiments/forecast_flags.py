@@ -3,7 +3,6 @@
 import dataclasses
 
 from absl import flags
-from rnnlab.models.forecasting.distributions import DISTRIBUTIONS
 
 from experiments import common
 from rnnlab.data.forecast_windows import Windows
@@ -15,6 +14,7 @@ from rnnlab.data.forecasting import (
 )
 from rnnlab.data.series_csv import Columns, load_csv
 from rnnlab.models.forecasting import FORECASTERS, Forecaster, ForecasterOptions
+from rnnlab.models.forecasting.distributions import DISTRIBUTIONS
 from rnnlab.models.forecasting.point import LOSSES
 from rnnlab.strategies import STRATEGIES
 
