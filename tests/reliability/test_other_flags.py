@@ -7,11 +7,12 @@ import pathlib
 
 import pytest
 
-from experiments import classifier, common, language_model
+from experiments import classifier, common, forecast, forecast_flags, language_model
 from rnnlab.data.text import Corpus
 from rnnlab.training.checkpoint import Checkpoints
 from rnnlab.training.resume import begin
 from rnnlab.training.run import FREE_FLAGS, RunDirectory, identity
+from tests.data.forecasting import small
 
 pytestmark = pytest.mark.promise("R16")
 
@@ -38,14 +39,26 @@ OTHER = {
         **{"model": "mlp", "context": 5, "heads": 2, "kernel_width": 2},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
+    forecast: {
+        **SHARED,
+        **{"dataset": "airline", "csv": "other.csv", "time_column": "opened"},
+        **{"target": "visits", "covariates": "holiday", "series_column": "branch"},
+        **{"valid_share": 0.3, "test_share": 0.3, "season": 5, "horizon": 3, "context": 6},
+        **{"stride": 2, "balanced": "true", "model": "dlinear"},
+        **{"loss": "absolute", "revin": "true", "shared_channels": "true", "segment": 3},
+        **{"patch": 2, "heads": 2, "width": 5, "teacher_forcing": "true"},
+        **{"distribution": "gaussian", "window_scaling": "standard", "lags": "1,2"},
+        **{"embedding": 2, "seasons": "7", "level_stride": 2, "input_width": 5},
+    },
 }
-ONLY_ONE_VALUE = {language_model: set(), classifier: {"dataset"}}
+ONLY_ONE_VALUE = {language_model: set(), classifier: {"dataset"}, forecast: set()}
 ASSETS = {
     language_model: {"tokenizer": "word", "vocabulary_size": 5, "min_count": 2},
     classifier: {},
+    forecast: {"scaling": "mean"},
 }
 """Flag -> another value; it also decides what is saved with the run."""
-ELSEWHERE = {language_model: {"embeddings"}, classifier: set()}
+ELSEWHERE = {language_model: {"embeddings"}, classifier: set(), forecast: set()}
 """Flags that come with a file; tests/experiments has them."""
 
 FREE = {
@@ -55,15 +68,24 @@ FREE = {
 """Flag -> another value; it may change, and nothing that is computed does."""
 
 SAMPLING = {
-    **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
-    **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
-    **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
-    **{"dynamic_decay": 0.5, "dynamic_length": 3, "by_position": "true"},
+    language_model: {
+        **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
+        **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
+        **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
+        **{"dynamic_decay": 0.5, "dynamic_length": 3, "by_position": "true"},
+    },
+    classifier: {},
+    forecast: {
+        **{"mode": "train", "folds": 2, "fold_step": 3, "samples": 7, "eval_batch_size": 3},
+        **{"out": "next.csv"},
+    },
 }
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
     " --length=2 --prompt=a --strategy=scan",
     classifier: "--steps=2 --features=4 --batch_size=2 --eval_batch_size=300 --strategy=scan",
+    forecast: "--steps=2 --features=4 --batch_size=2 --strategy=scan --csv=shops.csv --target=sales"
+    " --horizon=4 --context=8",
 }
 EXPERIMENTS = pytest.mark.parametrize("module", OTHER, ids=lambda module: module.__name__[12:])
 
@@ -81,6 +103,7 @@ def small_data():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language_model, "load_corpus", corpus())
         patch.setattr(language_model, "read_text", lambda path: corpus()(path, None))
+        patch.setattr(forecast_flags, "load_csv", lambda *args, **options: small())
         patch.setattr(classifier, "SPLITS", {"train": 20, "valid": 20, "test": 20})
         yield
 
@@ -122,7 +145,7 @@ def test_every_flag_has_a_line(module):
     known |= ASSETS[module].keys() | ELSEWHERE[module]
     assert set(module.FLAGS) == known | sampling | {"workdir"}
     assert FREE.keys() | {"workdir"} == FREE_FLAGS
-    assert sampling <= SAMPLING.keys()
+    assert sampling == SAMPLING[module].keys()
     for name in ONLY_ONE_VALUE[module]:
         assert len(module.FLAGS[name].parser.enum_values) == 1
 
@@ -153,6 +176,12 @@ def test_another_tokenizer_is_refused_with_both(resume, name):
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
 
 
+def test_another_scaling_is_refused_with_both(resume):
+    with pytest.raises(ValueError, match=r"asset scales\.json: [0-9a-f]{64} there") as error:
+        resume(forecast, "--scaling=mean")
+    assert "--scaling: auto there, mean here" in str(error.value)
+
+
 @EXPERIMENTS
 @pytest.mark.parametrize("name", FREE)
 def test_what_changes_no_result_may_change(resume, module, name):
@@ -160,10 +189,15 @@ def test_what_changes_no_result_may_change(resume, module, name):
         resume(module, f"--{name}={FREE[name]}")
 
 
-@pytest.mark.parametrize("name", SAMPLING)
-def test_how_a_sample_is_drawn_may_change(resume, name):
+LOOKS = [(module, *look) for module, flags in SAMPLING.items() for look in flags.items()]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), LOOKS, ids=[f"{m.__name__[12:]}-{n}" for m, n, _ in LOOKS]
+)
+def test_how_a_run_is_looked_at_may_change(resume, module, name, value):
     with pytest.raises(WentThrough):
-        resume(language_model, f"--{name}={SAMPLING[name]}")
+        resume(module, f"--{name}={value}")
 
 
 def test_several_differences_are_all_named(resume):
