@@ -12,7 +12,7 @@ what it needs on top. Of generation, the time of a token once the context has be
 Transformer it grows with the context, whose keys and values it keeps; the others keep a state of
 one size. Models are trained one after another, tokens are timed interleaved.
 
-About 15 minutes on two cores; --out writes the rows after each model, then a report and a picture.
+About 12 minutes on two cores; --out writes the rows after each model, then a report and a picture.
 """
 
 import dataclasses
@@ -52,8 +52,8 @@ _DATASET = flags.DEFINE_enum("dataset", "tiny_shakespeare", list(CORPORA), "Text
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets lie, before $RNNLAB_DATA.")
 _CHARACTERS = flags.DEFINE_integer("characters", 0, "Of each split, the first; 0: all.", 0)
 _PARAMS = flags.DEFINE_integer("num_params", 400_000, "Most parameters of a model.", 1)
-_STEPS = flags.DEFINE_integer("steps", 1000, "Updates.", lower_bound=EVALUATIONS)
-_TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 150, "Updates to try a learning rate.", 1)
+_STEPS = flags.DEFINE_integer("steps", 800, "Updates.", lower_bound=EVALUATIONS)
+_TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 100, "Updates to try a learning rate.", 1)
 _RATES = flags.DEFINE_list("rates", "1e-3,2e-3,4e-3", "Learning rates; of one, none is tried.")
 flags.register_validator(
     "rates",
@@ -221,7 +221,7 @@ def report(rows: list[dict[str, Any]]) -> str:
     sizes = "\n".join(f"- {row['model']}: `{row['layers']}`" for row in rows)
     return markdown.document(
         "What do recurrent models give beside an MLP, a TCN and a Transformer of their size?",
-        "python -m benchmarks.rivals --out=benchmarks/results/rivals.json",
+        "python -m benchmarks.rivals --data_dir=DIR --out=benchmarks/results/rivals.json",
         [about, rival_report.tables(rows), sizes],
     )
 
