@@ -62,7 +62,7 @@ FLAGS = common.define_shared_flags(
     }
 )
 SAMPLING = (  # a look at a run, not part of what it is
-    *("mode", "prompt", "length", "samples", "temperature", "top_k", "top_p"),
+    *("mode", "prompt", "length", "samples", "sample_seed", "temperature", "top_k", "top_p"),
     *("word", "neighbours", "by_position"),
     *language_recipe.DYNAMIC,
 )
@@ -99,6 +99,7 @@ def _define_flags() -> None:
     text("prompt", "\n", "What a sample starts from.")
     integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
+    integer("sample_seed", 0, "Of samples.", 0)
     number("temperature", 0.8, "Of sampling; 0 takes the likeliest token.", 0.0)
     integer("top_k", 0, "Samples among the k likeliest tokens; 0: among all.", 0)
     number("top_p", 1.0, "Samples among the fewest tokens that have this probability.", 1e-9, 1.0)

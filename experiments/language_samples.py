@@ -22,7 +22,7 @@ def sample(values: flags.FlagValues, model: LanguageModel, tokenizer: Tokenizer,
     Sample number i is the same however many there are.
     """
     prompt = encode_prompt(tokenizer, values.prompt)
-    root = jax.random.key(values.seed)
+    root = jax.random.key(values.sample_seed)
     rows = generate_batch(
         model,
         params,

@@ -163,8 +163,9 @@ def test_generate_mode(trained, capsys):
     assert len(first) == 4 + 25 + 1
     look(trained, "generate", *options)
     assert capsys.readouterr().out == first
-    look(trained, "generate", *options, "--top_k=0", "--temperature=5")
-    assert capsys.readouterr().out != first
+    for others in (("--top_k=0", "--temperature=5"), ("--sample_seed=1",)):
+        look(trained, "generate", *options, *others)
+        assert capsys.readouterr().out != first
 
 
 def test_several_samples_are_those_of_their_keys(trained, capsys):

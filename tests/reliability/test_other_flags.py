@@ -69,7 +69,7 @@ FREE = {
 
 SAMPLING = {
     language_model: {
-        **{"mode": "train", "prompt": "b", "length": 3, "samples": 2},
+        **{"mode": "train", "prompt": "b", "length": 3, "samples": 2, "sample_seed": 1},
         **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
         **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
         **{"dynamic_decay": 0.5, "dynamic_length": 3, "by_position": "true"},
