@@ -22,7 +22,7 @@ SHARED = {
     **{"optimizer_options": '{"b1": 0.5}', "clip_value": 1.0, "weight_decay": 0.1},
     **{"average": "ema", "average_decay": 0.5, "average_patience": 2, "max_skips": 3},
     **{"patience": 2, "cell": "elman", "features": 5, "layers": 2, "strategy": "unrolled"},
-    **{"dtype": "bfloat16", "dropout": 0.5, "cell_options": '{ }'},
+    **{"dtype": "bfloat16", "dropout": 0.5, "cell_options": "{ }"},
 }
 """Flag -> another value than the run's; it decides what is computed."""
 
