@@ -64,7 +64,7 @@ def extend_times(times: np.ndarray, steps: int, frequency: str) -> np.ndarray:
     else:
         start = last.astype("M8[M]")
         months = ahead * count * (12 if unit == "Y" else 1)
-        later = (start + months).astype("M8[s]") + (last - start.astype("M8[s]"))
+        later = (start + months.astype("m8[M]")).astype("M8[s]") + (last - start.astype("M8[s]"))
     return np.concatenate([times, later.astype(times.dtype)])
 
 
@@ -136,7 +136,7 @@ def calendar_features(times: np.ndarray, frequency: str) -> np.ndarray:
         circles.append(np.floor(days) % 7 / 7)
     if frequency and step < 360 * 86400:
         years = times.astype("M8[Y]")
-        starts, ends = years.astype("M8[s]"), (years + 1).astype("M8[s]")
+        starts, ends = years.astype("M8[s]"), (years + np.timedelta64(1, "Y")).astype("M8[s]")
         circles.append((times - starts) / (ends - starts))
     if not circles:
         return np.zeros((len(times), 0))

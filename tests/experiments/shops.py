@@ -27,12 +27,19 @@ def write_shops(path, seed=0, future=5):
             for day in range(length + future):
                 if day % 17 == 11 and day < length:
                     continue  # a gap: no row at all
-                date = np.datetime64("2024-01-01") + day
+                date = np.datetime64("2024-01-01") + np.timedelta64(day, "D")
                 holiday = int(day % 10 == 3)
                 level = (20 + 10 * number) * (1 + 0.5 * (day % 7 == 5)) * (1 + holiday)
                 sales = f"{level * np.exp(rng.normal() / 20):.2f}"
                 if day >= length or day % 23 == 7:
                     sales = ""  # a row without the number
-                row = [date, date + 31, shop, shop.upper(), sales, int(3 * level)]
+                row = [
+                    date,
+                    date + np.timedelta64(31, "D"),
+                    shop,
+                    shop.upper(),
+                    sales,
+                    int(3 * level),
+                ]
                 writer.writerow([*row, holiday, int(day % 7 == 6)])
     return path
