@@ -130,6 +130,11 @@ def cut(values: flags.FlagValues, data: ForecastData, scales=None) -> Windows:
 
 def build_options(values: flags.FlagValues, windows: Windows, num_series: int) -> ForecasterOptions:
     """What the flags and the data say of a model."""
+    if values.cell_options.replace(" ", "") != "{}":
+        raise ValueError(
+            f"--cell_options: expected none, for forecasters build plain cells, got"
+            f" {values.cell_options}. Leave the flag out."
+        )
     try:
         lags, seasons = (tuple(map(int, part)) for part in (values.lags, values.seasons))
     except ValueError as error:

@@ -179,6 +179,16 @@ def test_loss_and_its_gradient_are_finite_with_gaps():
     task = experiment.build_task(windows, predictor)
     batch = next(task.train_batches(0))
     assert not batch.window.past_mask.all()
-    loss = lambda params: task.loss(params, (), batch, jax.random.key(0))[0].value  # noqa: E731
+
+    def loss(params):
+        return task.loss(params, (), batch, jax.random.key(0))[0].value
+
     value, gradient = jax.value_and_grad(loss)(task.init(jax.random.key(0)))
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((value, gradient)))
+
+
+def test_options_of_a_cell_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="cell_options: expected none, for forecasters"):
+        experiment.main(
+            ["forecast", f"--workdir={tmp_path}", "--steps=1", '--cell_options={"heads": 2}']
+        )

@@ -109,7 +109,6 @@ def test_scores_per_word_and_per_character_whatever_the_tokens(tmp_path, capsys,
     experiment.main(arguments(tmp_path, *options))
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "run.json").read_text())["metrics"]["valid"]
-    common.parse(experiment.FLAGS, arguments(tmp_path, *options))
     model, tokenizer, task, _ = experiment.setup()
     params, _ = load_best(task.init, tmp_path, {})
     valid = CORPUS.splits["valid"]
@@ -173,10 +172,10 @@ def test_several_samples_are_those_of_their_keys(trained, capsys):
     alone, said = capsys.readouterr()
     assert said.strip().endswith(" tokens/s")
     look(trained, "generate", "--prompt=the ", "--length=20", "--top_p=0.9", "--samples=3")
-    parts = re.split(r"sample \d:\n", capsys.readouterr().out)[1:]
-    assert len(set(parts)) == 3
-    assert parts[0] == alone
-    assert all(len(part) == 4 + 20 + 1 for part in parts)
+    first, *others = re.split(r"sample \d:\n", capsys.readouterr().out)[1:]
+    assert first == alone
+    assert len({first, *others}) == 3
+    assert all(len(part) == 4 + 20 + 1 for part in others)
 
 
 def test_generate_mode_needs_the_run_directory_alone(trained, capsys, monkeypatch):
