@@ -120,8 +120,7 @@ class LRU(LinearCell[LRUParams, Array]):
         radius = jnp.exp(-jnp.exp(params.nu_log.astype(wide)))
         phase = jnp.exp(params.theta_log.astype(wide))
         eigenvalues = lax.complex(radius * jnp.cos(phase), radius * jnp.sin(phase))
-        a = jnp.broadcast_to(broadcast_to_rank(eigenvalues, z.drive), z.drive.shape)
-        return a, z.drive
+        return broadcast_to_rank(eigenvalues, z.drive), z.drive
 
     def readout(self, params: LRUParams, carry: Array, z: LRUInput) -> Array:
         y = real_product(carry, params.output_real, params.output_imag)

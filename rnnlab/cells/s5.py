@@ -108,8 +108,7 @@ class S5(LinearCell[S5Params, Array]):
 
     def coefficients(self, params: S5Params, z: S5Input) -> tuple[Array, Array]:
         eigenvalues, step = self._continuous(params)
-        a = broadcast_to_rank(jnp.exp(step * eigenvalues), z.drive)
-        return jnp.broadcast_to(a, z.drive.shape), z.drive
+        return broadcast_to_rank(jnp.exp(step * eigenvalues), z.drive), z.drive
 
     def readout(self, params: S5Params, carry: Array, z: S5Input) -> Array:
         y = 2 * real_product(carry, params.output_real, params.output_imag)

@@ -166,7 +166,10 @@ class AffineCell(Cell[Params, Carry]):
 
     @abc.abstractmethod
     def coefficients(self, params: Params, z: Any) -> tuple[Any, Carry]:
-        """a, every leaf led by the batch axes, and b, of the carry's structure and types."""
+        """a, every leaf led by the batch axes, and b, of the carry's structure and types.
+
+        An axis of a may be 1 where it is the same for all.
+        """
 
     @abc.abstractmethod
     def identity(self, a: Any) -> Any:

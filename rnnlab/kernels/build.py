@@ -27,7 +27,12 @@ from rnnlab.cache import user_cache
 
 SOURCES = pathlib.Path(__file__).parent / "cc"
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wall")
-TARGETS = ("rnnlab_forward", "rnnlab_backward")
+TARGETS = (
+    "rnnlab_forward",
+    "rnnlab_backward",
+    "rnnlab_linear_forward",
+    "rnnlab_linear_backward",
+)
 HOW = "Build it with python -m rnnlab.kernels.build"
 
 
@@ -91,7 +96,7 @@ def _compile(command: list[str], path: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         made = pathlib.Path(directory) / path.name
         arguments = [*command, *FLAGS, "-isystem", jax.ffi.include_dir()]
-        arguments += [str(SOURCES / "recurrence.cc"), "-o", str(made)]
+        arguments += [*map(str, sorted(SOURCES.glob("*.cc"))), "-o", str(made)]
         result = subprocess.run(arguments, capture_output=True, text=True, check=False)
         if result.returncode:
             raise RuntimeError(

@@ -162,7 +162,7 @@ def listed(cell: Cell) -> Listed | str:
         return f"its kernel has {', '.join(map(str, options))} and no other options"
     return (
         "its kernel lists LSTM, GRU, ResetBeforeGRU, Elman and MinGRU, and Zoneout of LSTM and GRU,"
-        f" not {type(cell).__name__}. Use Deferred() or Scan()"
+        f" and runs any LinearCell, but not {type(cell).__name__}. Use Deferred() or Scan()"
     )
 
 

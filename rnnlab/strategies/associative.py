@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.core.cell import AffineCell, Cell
-from rnnlab.core.checks import check_leading, sequence_shape
+from rnnlab.core.checks import sequence_shape
 from rnnlab.core.ops import zero_unless
 from rnnlab.core.types import Array, PyTree
-from rnnlab.strategies.base import Inputs, Strategy, hold, readout, restart
+from rnnlab.strategies.base import Inputs, Strategy, coefficients, hold, readout, restart
 
 _Step = tuple[PyTree, PyTree, Array]  # a and b, and whether it starts from a known carry
 
@@ -39,10 +39,10 @@ class Associative(Strategy[AffineCell]):
     def run(self, cell: AffineCell, inputs: Inputs, reverse: bool):
         params, _, initial, xs, marks = inputs
         zs = cell.project(params, xs)
-        a, b = cell.coefficients(params, zs)
         length, batch = sequence_shape(cell, xs)
         lead = (length, *batch)
-        check_leading(f"{type(cell).__name__}.coefficients", (a, b), lead)
+        a, b = coefficients(cell, params, zs, lead)
+        a = jax.tree.map(lambda a: jnp.broadcast_to(a, lead + a.shape[len(lead) :]), a)
         a = hold(marks.mask, a, cell.identity(a))
         b = zero_unless(marks.mask, b)
 

@@ -7,7 +7,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from rnnlab.core.cell import Cell
+from rnnlab.core.cell import AffineCell, Cell
+from rnnlab.core.checks import check_leading
 from rnnlab.core.ops import select, zero_unless
 from rnnlab.core.types import Array, PyTree
 
@@ -80,6 +81,22 @@ def readout(
 ) -> Any:
     """The output of a step, zero where it is masked."""
     return zero_unless(marks.mask, cell.readout(params, sound(marks.mask, carry, initial), z))
+
+
+def coefficients(
+    cell: AffineCell, params: PyTree, zs: PyTree, lead: tuple[int, ...]
+) -> tuple[PyTree, PyTree]:
+    """a and b of all steps, a with axes of size 1 where it is the same for all of `lead`."""
+    a, b = cell.coefficients(params, zs)
+
+    def spread(leaf: Array) -> Any:
+        """What a leaf is with none of its leading axes of size 1."""
+        first = (m if n == 1 else n for n, m in zip(leaf.shape, lead, strict=False))
+        return jax.ShapeDtypeStruct((*first, *leaf.shape[len(lead) :]), leaf.dtype)
+
+    what = f"{type(cell).__name__}.coefficients"
+    check_leading(what, (jax.tree.map(spread, a), b), lead)
+    return a, b
 
 
 def time_slice(tree: PyTree, start: int, stop: int) -> PyTree:

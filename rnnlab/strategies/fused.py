@@ -6,13 +6,14 @@ import math
 import jax
 
 from rnnlab.cells.zoneout import Zoneout, check_keep
-from rnnlab.core.cell import Cell
+from rnnlab.core.cell import Cell, LinearCell
 from rnnlab.core.checks import sequence_shape
 from rnnlab.core.types import Array, PyTree
 from rnnlab.kernels import build, calls
 from rnnlab.kernels.listed import check_params, listed
 from rnnlab.kernels.recurrence import Primals, Recurrence, outputs
 from rnnlab.strategies.base import Inputs, Marks, Strategy
+from rnnlab.strategies.fused_linear import run_linear
 from rnnlab.strategies.scan import Scan
 
 
@@ -24,9 +25,11 @@ class Fused(Strategy[Cell]):
     the LSTM and of `GRU`, on a CPU, on the threads that XLA has. It projects the inputs in blocks
     of steps that stay in cache, so z is not written to memory, and keeps the gates; with layer norm
     it keeps both products instead. Its reverse loop gives the gradients of inputs and weights too,
-    block by block. Weights in bfloat16 are computed with in float32.
+    block by block. Weights in bfloat16 are computed with in float32. Any other
+    `rnnlab.core.cell.LinearCell`, yours too, has its loop h_t = a_t h_{t-1} + b_t run by the kernel,
+    between matmuls of many steps.
 
-    Every transform works: forward mode and second derivatives run a scan. `vmap(grad)` runs the
+    Every transform works: forward mode and second derivatives of the listed cells run a scan. `vmap(grad)` runs the
     reverse loop one example after another, `grad(vmap)` runs it once; a `vmap` over weights runs
     one set of them after another, and its gradient a scan.
 
@@ -40,7 +43,7 @@ class Fused(Strategy[Cell]):
 
     def refusal(self, cell: Cell) -> str | None:
         entry = listed(cell)
-        if isinstance(entry, str):
+        if isinstance(entry, str) and not isinstance(cell, LinearCell):
             return entry
         if jax.default_backend() != "cpu":
             return f"its kernel is for CPUs, not for a {jax.default_backend()}. Use Deferred()"
@@ -48,16 +51,14 @@ class Fused(Strategy[Cell]):
 
     def run(self, cell: Cell, inputs: Inputs, reverse: bool):
         entry = listed(cell)
+        self._check_sharding(inputs.xs)
         if isinstance(entry, str):
+            if isinstance(cell, LinearCell):
+                return run_linear(cell, inputs, reverse)
             raise ValueError(f"strategy: {self} cannot run {cell}: {entry}.")
         features = entry.state(inputs.carry).h.shape[-1]
         check_params(cell, entry, features, inputs.params)
         xs, keep = _with_keep(cell, inputs)
-        if any(jax.typeof(xs).sharding.spec):
-            raise ValueError(
-                f"strategy: {self} expected inputs of one device, got"
-                f" {jax.typeof(xs).sharding}. Use Deferred(), or jax.shard_map around it."
-            )
         batch = sequence_shape(cell, inputs.xs)[1]
         size = math.prod(batch)
 
@@ -78,6 +79,14 @@ class Fused(Strategy[Cell]):
         recurrence = Recurrence(cell, entry, reverse, _scan)
         last, ys = outputs(recurrence, primals, fold(marks, 1))
         return unfold(last, 0), unfold(ys, 1)
+
+    def _check_sharding(self, xs: PyTree) -> None:
+        for x in jax.tree.leaves(xs):
+            if any(jax.typeof(x).sharding.spec):
+                raise ValueError(
+                    f"strategy: {self} expected inputs of one device, got"
+                    f" {jax.typeof(x).sharding}. Use Deferred(), or jax.shard_map around it."
+                )
 
 
 def _with_keep(cell: Cell, inputs: Inputs) -> tuple[Array, PyTree]:
