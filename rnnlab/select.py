@@ -9,6 +9,7 @@ from rnnlab.cells.rwkv7 import RWKV7
 from rnnlab.cells.zoneout import Zoneout
 from rnnlab.core.cell import AffineCell, Cell, GatedCell
 from rnnlab.core.matrix_cell import MatrixCell
+from rnnlab.kernels.listed import listed
 from rnnlab.strategies.associative import Associative
 from rnnlab.strategies.base import Strategy
 from rnnlab.strategies.chunkwise import Chunkwise
@@ -25,8 +26,10 @@ class Rule(NamedTuple):
     strategy: Strategy
 
 
-def _features(cell: Cell) -> int:
-    """Of a cell that the kernel lists."""
+def _laid_out(cell: Cell) -> int:
+    """Features of a cell whose weights `Fused` lays out first; 0 if it leaves them to XLA."""
+    if isinstance(listed(cell), str):
+        return 0
     inner: Any = cell.cell if isinstance(cell, Zoneout) else cell
     return inner.features
 
@@ -46,7 +49,7 @@ RULES: tuple[Rule, ...] = (
             platform == "cpu"
             and jax.device_count() == 1
             and Fused().refusal(cell) is None
-            and (length * batch >= 64 or _features(cell) <= 256)
+            and (length * batch >= 64 or _laid_out(cell) <= 256)
         ),
         Fused(),
     ),

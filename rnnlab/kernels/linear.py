@@ -71,9 +71,9 @@ def _(a, wanted, restarts, *, reverse):
     return [wanted, wanted.update(shape=wanted.shape[1:])]
 
 
-def _flows(restarts: Array, terms: Array) -> Array:
-    """What comes from the step before, which is nothing where a step restarts."""
-    return zero_unless(~restarts, terms) if restarts.size else terms
+def _flows(restarts: Array, h: Array) -> Array:
+    """h, or zero where a step restarts, even if it is NaN: that must not reach a gradient of a."""
+    return zero_unless(~restarts, h) if restarts.size else h
 
 
 def _earlier(h: Array, start: Array, reverse: bool) -> Array:
@@ -84,20 +84,20 @@ def _earlier(h: Array, start: Array, reverse: bool) -> Array:
 
 
 def _forward_jvp(primals, tangents, *, reverse):
-    a, b, start, restarts = primals
+    a, _, start, restarts = primals
     (h,) = forward.bind(*primals, reverse=reverse)
     da, db, dstart = map(ad.instantiate_zeros, tangents[:3])
     if not isinstance(tangents[0], ad.Zero):
-        db = db + _flows(restarts, da * _earlier(h, start, reverse))
+        db = db + da * _flows(restarts, _earlier(h, start, reverse))
     return [h], forward.bind(a, db, dstart, restarts, reverse=reverse)
 
 
 def _backward_jvp(primals, tangents, *, reverse):
-    a, wanted, restarts = primals
+    a, _, restarts = primals
     g, of_start = backward.bind(*primals, reverse=reverse)
     da, dwanted = map(ad.instantiate_zeros, tangents[:2])
     # What a step hands to the one before it, so it moves there.
-    handed = _flows(restarts, jnp.broadcast_to(da * g, g.shape))
+    handed = da * _flows(restarts, g)
     first = handed[-1 if reverse else 0]
     moved = _earlier(handed, jnp.zeros_like(first), not reverse)
     dg, dstart = backward.bind(a, dwanted + moved, restarts, reverse=reverse)

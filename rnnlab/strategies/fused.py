@@ -25,13 +25,13 @@ class Fused(Strategy[Cell]):
     the LSTM and of `GRU`, on a CPU, on the threads that XLA has. It projects the inputs in blocks
     of steps that stay in cache, so z is not written to memory, and keeps the gates; with layer norm
     it keeps both products instead. Its reverse loop gives the gradients of inputs and weights too,
-    block by block. Weights in bfloat16 are computed with in float32. Any other
-    `rnnlab.core.cell.LinearCell`, yours too, has its loop h_t = a_t h_{t-1} + b_t run by the kernel,
-    between matmuls of many steps.
+    block by block. Weights in bfloat16 are computed with in float32. Of any other `LinearCell`,
+    yours too, the kernel runs the loop h_t = a_t h_{t-1} + b_t, between matmuls of many steps.
 
-    Every transform works: forward mode and second derivatives of the listed cells run a scan. `vmap(grad)` runs the
-    reverse loop one example after another, `grad(vmap)` runs it once; a `vmap` over weights runs
-    one set of them after another, and its gradient a scan.
+    Every transform works. Of listed cells forward mode and second derivatives run a scan,
+    `vmap(grad)` runs the reverse loop one example after another and `grad(vmap)` runs it once; a
+    `vmap` over weights runs one set of them after another, and its gradient a scan. Of linear ones
+    everything is one call.
 
     It has to be built (`make native` or `python -m rnnlab.kernels.build`, with a C++ compiler), and
     is refused where it is not. A batch that jit alone shares among devices is gathered first: under

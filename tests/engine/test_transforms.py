@@ -43,6 +43,8 @@ PAIRS = [
     (ResetBeforeGRU(3), Fused()),
     (LSTM(3, layer_norm=True), Fused()),
     (Zoneout(GRU(3), 0.3), Fused()),
+    (LRU(3), Fused()),
+    (S6(3), Fused()),
     (SLSTM(4, heads=2), Deferred()),  # a block-diagonal kernel
     (IndRNN(3), Deferred()),  # a diagonal kernel
     (GRU(3), Remat(chunk=2)),

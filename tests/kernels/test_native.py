@@ -11,7 +11,7 @@ import pytest
 
 import rnnlab
 from rnnlab import testing
-from rnnlab.cells import GRU, LSTM, Elman, MinGRU, MinLSTM, ResetBeforeGRU, Zoneout
+from rnnlab.cells import GRU, LSTM, MGU, Elman, MinGRU, ResetBeforeGRU, Zoneout
 from rnnlab.cells.lstm import LSTMNorms
 from rnnlab.kernels import build
 from rnnlab.strategies import Fused, Scan
@@ -61,7 +61,7 @@ def test_auto_does_without_where_it_is_not_built(empty_cache):
 @pytest.mark.parametrize(
     "cell, reason",
     [
-        (MinLSTM(4), "lists LSTM, GRU, ResetBeforeGRU, Elman and MinGRU, .* not MinLSTM"),
+        (MGU(4), "lists LSTM, GRU, ResetBeforeGRU, Elman and MinGRU, .* not MGU"),
         (Zoneout(Elman(4)), "Zoneout of LSTM and of GRU, not of Elman"),
         (Zoneout(LSTM(4, peephole=True)), "no other options"),
         (LSTM(4, peephole=True), r"no other options"),
