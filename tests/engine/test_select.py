@@ -19,7 +19,7 @@ from tests.native import needs_kernel
         (MinGRU(4), 64, "gpu", Associative()),
         (LRU(4), 64, "tpu", Associative()),
         (MinGRU(4), 63, "gpu", Scan()),
-        (MinLSTM(4), 4096, "cpu", Scan()),
+        (MinLSTM(4), 63, "tpu", Scan()),
         (ResetBeforeGRU(4), 64, "gpu", Scan()),
         (Stack((LSTM(4),)), 64, "cpu", Scan()),
     ],
@@ -37,7 +37,9 @@ def test_some_rule_always_applies_and_each_gives_its_reason():
 
 
 @needs_kernel
-@pytest.mark.parametrize("cell", [LSTM(4, layer_norm=True), ResetBeforeGRU(4)], ids=repr)
+@pytest.mark.parametrize(
+    "cell", [LSTM(4, layer_norm=True), ResetBeforeGRU(4), MinLSTM(4), LRU(4)], ids=repr
+)
 def test_the_kernel_is_taken_for_its_cells(cell):
     assert select_strategy(cell, 64, 1, "cpu") == Fused()
 
