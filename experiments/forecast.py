@@ -91,7 +91,7 @@ def build_task(windows: Windows, predictor: Predictor) -> Task:
         eval_batches={split: held_out(windows, split) for split in ("valid", "test")},
         evaluate=evaluate,
         assets={SCALES: Scales.fit(windows.data).to_json()},
-        unit="window",
+        unit="value",
     )
 
 

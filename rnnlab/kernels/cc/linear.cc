@@ -2,20 +2,12 @@
 //
 // An array is [T, B, N], a may have 1 in place of T or B, and a number is real or, as two numbers side
 // by side, complex. A step that restarts takes b_t alone.
-#include "layout.h"
-
-namespace ffi = xla::ffi;
+#include "buffers.h"
+#include "simd.h"
+#include "team.h"
 
 namespace rnnlab {
 namespace {
-
-using Input = ffi::AnyBuffer;
-using Output = ffi::Result<ffi::AnyBuffer>;
-
-template <class T>
-Vector<T> times(Vector<T> a, Vector<T> b) {
-  return a * b;
-}
 
 // Pairs (re, im) in neighbouring lanes.
 template <class T>
@@ -54,8 +46,10 @@ class Linear {
     // In pairs, so that no complex number is cut.
     Range units = {0, a_.features / kPair};
     if (!by_rows_) units = part(units.end, rank, size);
-    for (int64_t b = rows.begin; b < rows.end; ++b) {
-      (a_.dstart ? backward(b, units) : forward(b, units));
+    if (a_.dstart) {
+      backward(rows, units);
+    } else {
+      forward(rows, units);
     }
   }
 
@@ -65,44 +59,49 @@ class Linear {
   int64_t time(int64_t step) const { return a_.reverse ? a_.length - 1 - step : step; }
   T* out(int64_t t, int64_t b) const { return a_.out + (t * a_.batch + b) * a_.features; }
 
-  void forward(int64_t b, Range units) {
-    const T* last = a_.start + b * a_.features;
+  void forward(Range rows, Range units) {
+    const T* last = a_.start;
     for (int64_t step = 0; step < a_.length; ++step) {
       const int64_t t = time(step);
-      advance(t, b, units, last, added(t, b), out(t, b));
-      last = out(t, b);
+      advance(t, rows, units, last, added(t, 0), out(t, 0));
+      last = out(t, 0);
     }
   }
 
-  void backward(int64_t b, Range units) {
+  void backward(Range rows, Range units) {
     int64_t t = time(a_.length - 1);
-    std::copy(added(t, b) + units.begin * kPair, added(t, b) + units.end * kPair,
-              out(t, b) + units.begin * kPair);
+    for (int64_t b = rows.begin; b < rows.end; ++b) {
+      const T* from = added(t, b);
+      std::copy(from + units.begin * kPair, from + units.end * kPair,
+                out(t, b) + units.begin * kPair);
+    }
     for (int64_t step = a_.length - 1; step > 0; --step) {
       const int64_t before = time(step - 1);
-      advance(t, b, units, out(t, b), added(before, b), out(before, b));
+      advance(t, rows, units, out(t, 0), added(before, 0), out(before, 0));
       t = before;
     }
-    advance(t, b, units, out(t, b), nullptr, a_.dstart + b * a_.features);
+    advance(t, rows, units, out(t, 0), nullptr, a_.dstart);
   }
 
   const T* added(int64_t t, int64_t b) const {
     return a_.added + (t * a_.batch + b) * a_.features;
   }
 
-  // to = a_t h + added, without the first where step t restarts.
-  void advance(int64_t t, int64_t b, Range units, const T* h, const T* added, T* to) {
-    const bool restarts = a_.restarts && a_.restarts[t * a_.batch + b];
-    const T* a = a_.a + t * a_.a_time + b * a_.a_row;
-    const int64_t end = units.end * kPair;
-    for (int64_t i = units.begin * kPair; i < end; i += kLanes<T>) {
-      const int64_t valid = std::min<int64_t>(kLanes<T>, end - i);
-      Vector<T> sum = added ? load(added + i, valid) : Vector<T>{};
-      if (!restarts) {
-        const Vector<T> left = load(a + i, valid), right = load(h + i, valid);
-        sum += kComplex ? complex_times<T>(left, right) : times<T>(left, right);
+  // to = a_t h + added, without the first where step t restarts. All but a_t are [B, N].
+  void advance(int64_t t, Range rows, Range units, const T* h, const T* added, T* to) {
+    for (int64_t b = rows.begin; b < rows.end; ++b) {
+      const bool restarts = a_.restarts && a_.restarts[t * a_.batch + b];
+      const T* a = a_.a + t * a_.a_time + b * a_.a_row;
+      const int64_t row = b * a_.features, end = units.end * kPair;
+      for (int64_t i = units.begin * kPair; i < end; i += kLanes<T>) {
+        const int64_t valid = std::min<int64_t>(kLanes<T>, end - i);
+        Vector<T> sum = added ? load(added + row + i, valid) : Vector<T>{};
+        if (!restarts) {
+          const Vector<T> left = load(a + i, valid), right = load(h + row + i, valid);
+          sum += kComplex ? complex_times<T>(left, right) : left * right;
+        }
+        store(to + row + i, sum, valid);
       }
-      store(to + i, sum, valid);
     }
   }
 
@@ -111,25 +110,18 @@ class Linear {
   bool by_rows_;
 };
 
-template <class T>
-T* data(const Input& buffer) {
-  return buffer.element_count() ? static_cast<T*>(buffer.untyped_data()) : nullptr;
-}
-
 template <class T, bool kComplex>
 void run(ffi::ThreadPool& pool, const Input& a, const Input& added, const T* start,
-         const Input& restarts, bool reverse, T* out, T* dstart) {
-  constexpr int64_t kPair = kComplex ? 2 : 1, kNumbersAThread = 256 << 10;  // some 80 microseconds
+         const Input& restarts, bool reverse, Output& out, T* dstart) {
+  constexpr int64_t kPair = kComplex ? 2 : 1, kNumbers = 3000;  // in a microsecond, about
   const auto shape = added.dimensions(), of_a = a.dimensions();
   const int64_t features = shape[2] * kPair, a_row = of_a[1] == 1 ? 0 : features;
   const typename Linear<T, kComplex>::Arrays arrays{
       shape[0], shape[1], features, of_a[0] == 1 ? 0 : of_a[1] * features, a_row, reverse,
-      data<const T>(a), data<const T>(added), start, data<const bool>(restarts), out, dstart};
-  const int64_t wanted = shape[0] * shape[1] * features / kNumbersAThread;
-  Linear<T, kComplex> loop(
-      arrays, static_cast<int>(std::clamp<int64_t>(
-                  wanted, 1, std::max<int64_t>(std::min<int64_t>(pool.num_threads(), features), 1))));
-  run_team(pool, loop.threads(), loop);
+      read<T>(a), read<T>(added), start, read<bool>(restarts), written<T>(out), dstart};
+  const int64_t time = shape[0] * shape[1] * features / kNumbers;
+  Linear<T, kComplex> loop(arrays, threads_for(pool, time));
+  run_team(pool, loop.threads(), time, loop);
 }
 
 // Calls use(a number of the dtype, whether it is complex).
@@ -146,8 +138,8 @@ ffi::Error forward(ffi::ThreadPool pool, Input a, Input b, Input start, Input re
                    bool reverse) {
   return dispatch(b.element_type(), [&](auto number, auto is_complex) {
     using T = decltype(number);
-    run<T, decltype(is_complex)::value>(pool, a, b, data<const T>(start), restarts, reverse,
-                                        static_cast<T*>(hs->untyped_data()), nullptr);
+    run<T, decltype(is_complex)::value>(pool, a, b, read<T>(start), restarts, reverse, hs,
+                                        nullptr);
   });
 }
 
@@ -155,9 +147,8 @@ ffi::Error backward(ffi::ThreadPool pool, Input a, Input wanted, Input restarts,
                     Output dstart, bool reverse) {
   return dispatch(wanted.element_type(), [&](auto number, auto is_complex) {
     using T = decltype(number);
-    run<T, decltype(is_complex)::value>(pool, a, wanted, nullptr, restarts, reverse,
-                                        static_cast<T*>(db->untyped_data()),
-                                        static_cast<T*>(dstart->untyped_data()));
+    run<T, decltype(is_complex)::value>(pool, a, wanted, nullptr, restarts, reverse, db,
+                                        written<T>(dstart));
   });
 }
 

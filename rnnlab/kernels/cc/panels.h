@@ -1,44 +1,13 @@
 // Matrix products by tiles: up to kTileRows rows times one panel of a matrix.
 #pragma once
 
-#include <sys/mman.h>
-
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <type_traits>
 
+#include "memory.h"
 #include "simd.h"
 #include "team.h"
 
 namespace rnnlab {
-
-// Memory for `count` numbers, not zeroed. Much of it comes in huge pages, where the system has them:
-// it is fresh at every call, and small pages would cost more than filling them.
-template <class T>
-class Scratch {
- public:
-  Scratch() = default;
-  explicit Scratch(int64_t count) {
-    constexpr size_t kLine = 64, kHugePage = 2 << 20;
-    const size_t bytes = count * sizeof(T) + kLine;
-    const size_t alignment = bytes < kHugePage ? kLine : kHugePage;
-    const size_t whole = (bytes + alignment - 1) / alignment * alignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(alignment, whole)));
-    if (!data_) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (alignment == kHugePage) madvise(data_.get(), whole, MADV_HUGEPAGE);
-#endif
-  }
-  T* data() const { return data_.get(); }
-  T* operator+(int64_t offset) const { return data_.get() + offset; }
-
- private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
-  };
-  std::unique_ptr<T, Free> data_;
-};
 
 // A matrix [depth, gates * features] whose columns are laid out panel by panel. A panel has Blocks
 // blocks of kLanes units, for each unit its Gates columns, and lies [depth][Blocks][Gates][lane].

@@ -2,27 +2,13 @@
 #include <string_view>
 
 #include "backward.h"
+#include "buffers.h"
 #include "forward.h"
 #include "layer_norm.h"
 #include "reset_before.h"
 
-namespace ffi = xla::ffi;
-
 namespace rnnlab {
 namespace {
-
-using Input = ffi::AnyBuffer;
-using Output = ffi::Result<ffi::AnyBuffer>;
-
-template <class T>
-const T* read(const Input& buffer) {
-  return buffer.element_count() ? static_cast<const T*>(buffer.untyped_data()) : nullptr;
-}
-
-template <class T>
-T* written(Output& buffer) {
-  return buffer->element_count() ? static_cast<T*>(buffer->untyped_data()) : nullptr;
-}
 
 // The loops of a cell.
 template <class T, class Cell, bool kSave>
@@ -50,17 +36,12 @@ struct BackwardOf<T, LayerNormLSTM> {
   using type = LayerNormBackward<T>;
 };
 
-// A second thread costs some microseconds to call, and a barrier a step.
-int threads_for(const ffi::ThreadPool& pool, const Sizes& sizes, int64_t weights) {
-  constexpr int64_t kProductsAThread = 4 << 20;  // some 80 microseconds
-  const int64_t wanted = sizes.length * sizes.batch * weights / kProductsAThread;
-  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pool.num_threads(), 1)));
-}
-
+// What a loop takes one thread, about.
 template <class Cell>
-int64_t products_a_row(const Sizes& sizes) {
+int64_t microseconds(const Sizes& sizes) {
+  constexpr int64_t kProducts = 50000;  // in one of them
   const int64_t read = sizes.inputs + (Cell::kRecurrent ? sizes.features : 0);
-  return Cell::kGates * sizes.features * read;
+  return sizes.length * sizes.batch * Cell::kGates * sizes.features * read / kProducts;
 }
 
 Sizes sizes_of(const Input& xs, const Input& mask, const Input& reset, int64_t features,
@@ -104,14 +85,14 @@ ffi::Error forward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias, Inp
         {read<T>(h), read<T>(initial_h)}, {read<T>(c), read<T>(initial_c)},
         {read<bool>(keep_h), T(share_h)}, {read<bool>(keep_c), T(share_c)},
         written<T>(hs), written<T>(cs), written<T>(saved)};
-    const int threads = threads_for(
-        pool, sizes, products_a_row<Cell>(sizes));
+    const int64_t time = microseconds<Cell>(sizes);
+    const int threads = threads_for(pool, time);
     if (save) {
       typename ForwardOf<T, Cell, true>::type loop(arrays, threads);
-      run_team(pool, loop.threads(), loop);
+      run_team(pool, loop.threads(), time, loop);
     } else {
       typename ForwardOf<T, Cell, false>::type loop(arrays, threads);
-      run_team(pool, loop.threads(), loop);
+      run_team(pool, loop.threads(), time, loop);
     }
   });
 }
@@ -127,8 +108,8 @@ ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias,
     using Cell = decltype(gates);
     using T = decltype(number);
     const Sizes sizes = sizes_of(xs, mask, reset, h.dimensions()[1], reverse);
-    const int threads = threads_for(
-        pool, sizes, products_a_row<Cell>(sizes));
+    const int64_t time = microseconds<Cell>(sizes);
+    const int threads = threads_for(pool, time);
     const BackwardArrays<T> arrays{
         sizes,
         read<T>(xs), read<T>(kernel), read<T>(bias), read<T>(recurrent_kernel), read<T>(gating),
@@ -140,7 +121,7 @@ ffi::Error backward(ffi::ThreadPool pool, Input xs, Input kernel, Input bias,
         written<T>(dgating), written<T>(first_h), written<T>(first_c), written<T>(dinitial_h),
         written<T>(dinitial_c)};
     typename BackwardOf<T, Cell>::type loop(arrays, threads);
-    run_team(pool, loop.threads(), loop);
+    run_team(pool, loop.threads(), time, loop);
   });
 }
 

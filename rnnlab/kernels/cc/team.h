@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -53,13 +54,22 @@ class Barrier {
   std::atomic<int64_t> round_{0};
 };
 
+// How many threads are worth calling to work that takes one thread so long: another one costs some
+// microseconds to call, and a barrier a step.
+inline int threads_for(const xla::ffi::ThreadPool& pool, int64_t microseconds) {
+  constexpr int64_t kEach = 80;
+  return static_cast<int>(
+      std::clamp<int64_t>(microseconds / kEach, 1, std::max<int64_t>(pool.num_threads(), 1)));
+}
+
 // Runs work.prepare(size), then work.run(rank, size) on up to `wanted` threads, the caller among them.
 //
-// A task of the pool may start late or, while others wait like this one, not before they are done.
-// So the team is whoever has arrived by the time that the caller closes it: those are running and
-// reach every barrier. Who comes later finds it closed.
+// A task of the pool may start late, when a thread has done what else the program has for it, or,
+// while others wait like this one, not before they are done. So the team is whoever has arrived by
+// the time that the caller closes it: those are running and reach every barrier. Who comes later
+// finds it closed. The caller waits for a tenth of the `microseconds` that the work takes it alone.
 template <class Work>
-void run_team(xla::ffi::ThreadPool& pool, int wanted, Work& work) {
+void run_team(xla::ffi::ThreadPool& pool, int wanted, int64_t microseconds, Work& work) {
   struct Shared {
     std::atomic<int> members{1};  // with kClosed added once the team is closed
     std::atomic<int> working{0};
@@ -67,7 +77,8 @@ void run_team(xla::ffi::ThreadPool& pool, int wanted, Work& work) {
     std::function<void(int, int)> work;
   };
   constexpr int kClosed = 1 << 20;
-  constexpr int kPatience = 20000;  // pauses: some hundred microseconds
+  const auto close = std::chrono::steady_clock::now() +
+                     std::chrono::microseconds(std::max<int64_t>(microseconds / 10, 500));
 
   auto shared = std::make_shared<Shared>();
   const auto caller = std::this_thread::get_id();
@@ -81,7 +92,7 @@ void run_team(xla::ffi::ThreadPool& pool, int wanted, Work& work) {
       shared->working.fetch_sub(1, std::memory_order_acq_rel);
     });
   }
-  for (int i = 0; i < kPatience && shared->members.load() < wanted; ++i) pause();
+  while (shared->members.load() < wanted && std::chrono::steady_clock::now() < close) pause();
   const int size = shared->members.fetch_add(kClosed, std::memory_order_acq_rel);
   work.prepare(size);
   shared->work = [&work](int rank, int of) { work.run(rank, of); };
