@@ -34,7 +34,8 @@ def _run(cell: LinearCell, inputs: Inputs, reverse: bool):
     if mask is not None:
         a, b = hold(mask, a, cell.identity(a)), zero_unless(mask, b)
     if reset is not None:
-        restarted = jax.tree.map(jnp.add, cell.apply(a, initial), b)
+        before = jax.tree.map(lambda c, b: jnp.broadcast_to(c, b.shape), initial, b)
+        restarted = jax.tree.map(jnp.add, cell.apply(a, before), b)
         b = hold(reset, restarted, b)
         reset = reset.reshape(length, math.prod(batch))
 
