@@ -46,6 +46,14 @@ def overall(rows: Sequence[Row], arm: str, against: str) -> tuple[float, float] 
     return (statistics.geometric_mean(medians), min(medians)) if medians else None
 
 
+def at_peak(rows: Sequence[Row], against: str) -> tuple[float, float] | None:
+    """As `overall`, of a program whose matmuls run at peak and that does nothing else."""
+    rivals = ((row, row["fastest_jax_peer"] if against == "jax" else against) for row in rows)
+    arms = [row["arms"][name] for row, name in rivals if name in row["arms"]]
+    most = [1 / arm["roofline_share"] for arm in arms]
+    return (statistics.geometric_mean(most), min(most)) if most else None
+
+
 def line(row: Row) -> str:
     """One row in a line, for progress."""
     times = "  ".join(f"{name} {_milliseconds(arm)}" for name, arm in row["arms"].items())
@@ -59,9 +67,11 @@ def line(row: Row) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """A table over all cells and modes: geometric mean over the shapes, and the least."""
     pairs = [(arm, against) for arm in _own(rows) for against in AGAINST]
-    lines = [["cell", "mode", *(f"{arm} : {against}" for arm, against in pairs)]]
+    heads = [f"{arm} : {against}" for arm, against in pairs]
+    lines = [["cell", "mode", *heads, *(f"peak : {against}" for against in AGAINST)]]
     for cell, mode, group in _groups(rows):
-        figures = (overall(group, *pair) for pair in pairs)
+        figures = [overall(group, *pair) for pair in pairs]
+        figures += [at_peak(group, against) for against in AGAINST]
         lines.append([cell, mode, *("{:.2f} ({:.2f})".format(*f) if f else "-" for f in figures)])
     used = [column for column in zip(*lines, strict=True) if set(column[1:]) != {"-"}]
     return _table([list(cells) for cells in zip(*used, strict=True)])
@@ -89,7 +99,8 @@ def markdown(result: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
         ", ".join(f"{name} {value}" for name, value in facts.items()) + ".",
         f"    {result['command']}",
         "Times as fast, `ours : theirs`: geometric mean over the shapes, and the least of them."
-        " `jax` is the fastest other jax library of each shape.",
+        " `jax` is the fastest other jax library of each shape, `peak` a program that takes as long"
+        " as the matmuls alone take at peak: nothing on this machine is faster beside the others.",
         summary(rows),
         NOTES,
     ]

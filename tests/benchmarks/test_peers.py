@@ -133,3 +133,19 @@ def test_overall_is_the_geometric_mean_and_the_least():
     assert least == 0.5
     assert peer_report.overall(rows, "auto", "torch") is None
     assert peer_report.overall(rows, "fused", "jax") is None
+
+
+def test_at_peak_is_what_the_rivals_shares_leave():
+    shares = ({"linen": 0.5, "torch": 0.25}, {"linen": 0.125})
+    rows = [
+        {
+            "fastest_jax_peer": "linen",
+            "arms": {name: {"roofline_share": share} for name, share in row.items()},
+        }
+        for row in shares
+    ]
+    mean, least = peer_report.at_peak(rows, "jax")
+    assert math.isclose(mean, 4.0)
+    assert least == 2.0
+    assert peer_report.at_peak(rows, "torch") == (4.0, 4.0)
+    assert peer_report.at_peak([{**rows[0], "fastest_jax_peer": None}], "jax") is None
