@@ -205,6 +205,8 @@ def panel_of(
 
 def _short_time(time: np.generic) -> str:
     """Without the hours of midnight, or seconds of 0."""
+    if time.dtype.kind != "M":
+        return f"step {time}"
     return str(time).replace("T", " ").removesuffix(" 00:00:00").removesuffix(":00")
 
 

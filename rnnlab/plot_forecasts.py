@@ -79,7 +79,7 @@ def error_by_step(curves: Mapping[str, np.ndarray], metric: str):
     if max(largest) > FLATTENED * largest[0] and min(map(np.nanmin, curves.values())) > 0:
         axes.set_yscale("log")
     _style(axes)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)  # curves may be anywhere
     return figure
 
 
