@@ -169,6 +169,14 @@ def build_cell(values: flags.FlagValues, features: int) -> Cell:
         sys.exit(f"error: --cell_options: expected what {values.cell} takes ({error}).")
 
 
+def cell_options(values: flags.FlagValues) -> dict[str, Any]:
+    """`--cell_options`, for a model that builds its own cells; `--cell` has to take them."""
+    options = _json_object("cell_options", values.cell_options)
+    if options:
+        build_cell(values, values.features)
+    return options
+
+
 def build_optimizer(
     values: flags.FlagValues, full_weight: float = 0.0
 ) -> optax.GradientTransformation:

@@ -90,6 +90,7 @@ def build_task(windows: Windows, predictor: Predictor) -> Task:
         train_batches=train.batches,
         eval_batches={split: held_out(windows, split) for split in ("valid", "test")},
         evaluate=evaluate,
+        select=(forecast_flags.selected(FLAGS, windows.data, model), "min"),
         assets={SCALES: Scales.fit(windows.data).to_json()},
         unit="value",
     )

@@ -22,6 +22,9 @@ MODES = ("train", "eval", "backtest", "predict", "plot")
 LOOKS = ("mode", "folds", "fold_step", "samples", "eval_batch_size", "out")
 """Flags of a look at a run, which are not part of what it is."""
 
+SELECTABLE = ("loss", "mse", "mae", "smape", "mase", "nd", "owa", "crps")
+"""Metrics of validation, the less the better."""
+
 CSV_HORIZON = 12
 """Of a CSV file, where --horizon does not say another."""
 
@@ -64,8 +67,16 @@ def define_flags(values: flags.FlagValues) -> None:
     enum("scaling", "auto", ("auto", *SCALINGS), "Of the series, by their training rows.")
     integer("stride", 0, "Steps between held-out forecasts; 0: of the data set.")
     boolean("balanced", False, "Whether a long series counts no more in training than a short one.")
+    boolean("age", True, "Whether a model reads how old a series is.")
     enum("model", "nlinear", FORECASTERS, "What forecasts.")
     enum("loss", "auto", ("auto", *LOSSES), "Of point forecasts; auto: of the model.")
+    enum(
+        "select",
+        "auto",
+        ("auto", *SELECTABLE),
+        "Metric of validation that chooses the checkpoint; auto: owa of a competition, crps of a"
+        " probabilistic model, else loss.",
+    )
     number("dropout", 0.0, "Rate.", high=0.99)
     boolean("revin", False, "Whether each window is normalised by its own past (RevIN).")
     boolean("shared_channels", False, "Whether channels are forecast one by one, by one model.")
@@ -125,16 +136,11 @@ def cut(values: flags.FlagValues, data: ForecastData, scales=None) -> Windows:
     """The windows of the flags."""
     horizon = values.horizon or data.horizon
     context = values.context or max(3 * horizon, 2 * data.season)
-    return Windows(data, context, horizon, scales, stride=values.stride)
+    return Windows(data, context, horizon, scales, stride=values.stride, age=values.age)
 
 
 def build_options(values: flags.FlagValues, windows: Windows, num_series: int) -> ForecasterOptions:
     """What the flags and the data say of a model."""
-    if values.cell_options.replace(" ", "") != "{}":
-        raise ValueError(
-            f"--cell_options: expected none, for forecasters build plain cells, got"
-            f" {values.cell_options}. Leave the flag out."
-        )
     try:
         lags, seasons = (tuple(map(int, part)) for part in (values.lags, values.seasons))
     except ValueError as error:
@@ -149,6 +155,7 @@ def build_options(values: flags.FlagValues, windows: Windows, num_series: int) -
         num_series=num_series,
         season=windows.data.season,
         cell=values.cell,
+        cell_options=common.cell_options(values),
         features=values.features,
         layers=values.layers,
         dropout=values.dropout,
@@ -174,6 +181,22 @@ def build_options(values: flags.FlagValues, windows: Windows, num_series: int) -
 def build_model(values: flags.FlagValues, options: ForecasterOptions) -> Forecaster:
     """The model of the flags."""
     return FORECASTERS[values.model](options)
+
+
+def selected(values: flags.FlagValues, data: ForecastData, model: Forecaster) -> str:
+    """The metric that chooses the checkpoint: what the forecasts are for, if nobody says another.
+
+    The loss of a model that reads its own samples says how well it goes on from the truth.
+    """
+    known = {"owa": data.competition, "crps": model.probabilistic}
+    if values.select == "auto":
+        return next((name for name, there in known.items() if there), "loss")
+    if not known.get(values.select, True):
+        raise ValueError(
+            f"--select={values.select}: expected a metric that there is, for {data.name} and"
+            f" {values.model} have no {values.select}. Take another, or auto."
+        )
+    return values.select
 
 
 def recorded(values: flags.FlagValues) -> dict[str, str]:

@@ -20,6 +20,7 @@ LEVELS = np.linspace(0.05, 0.95, 19)
 """Of the quantiles; the outermost bound the 90 % interval."""
 
 PANELS = 4
+MOST_KEPT = 16  # forecasts of a series of which its panels are chosen
 
 
 class Guess(NamedTuple):
@@ -94,7 +95,7 @@ def score(
       predict: what to score.
     """
     scores, reference = Scores(windows.horizon), Scores(windows.horizon)
-    panels: dict[int, list[plot_forecasts.Panel]] = {}
+    panels: dict[int, Spread] = {}
     residuals: dict[tuple[int, int], list[float]] = defaultdict(list)
     past_scale = functools.cache(functools.partial(_past_scale, windows))
     for batch in batches:
@@ -137,20 +138,45 @@ def _naive2(windows: Windows, number: int, origin: int) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _keep_panels(panels: dict, windows: Windows, batch: WindowBatch, guess: Guess) -> None:
-    """The last forecast of a batch for each series, of the first few series."""
-    last = {number: row for row, number in enumerate(batch.number[batch.weights > 0].tolist())}
-    for number, row in last.items():
+@dataclasses.dataclass
+class Spread:
+    """Some of many things that come one by one, as far from each other as from the first.
+
+    Attributes:
+      most: of them that are kept, an even number.
+    """
+
+    most: int = MOST_KEPT
+    kept: list = dataclasses.field(default_factory=list)
+    seen: int = 0
+    every: int = 1
+
+    def add(self, make: Callable[[], Any]) -> None:
+        """Makes the next one if it is to be kept."""
+        if self.seen % self.every == 0:
+            if len(self.kept) == self.most:
+                del self.kept[1::2]
+                self.every *= 2
+            if self.seen % self.every == 0:
+                self.kept.append(make())
+        self.seen += 1
+
+
+def _keep_panels(
+    panels: dict[int, Spread], windows: Windows, batch: WindowBatch, guess: Guess
+) -> None:
+    """Forecasts spread over all origins, of the first few series."""
+    for row, number in enumerate(batch.number[batch.weights > 0].tolist()):
         if number in panels or len(panels) < PANELS:
-            origin = int(batch.origin[row])
-            panels.setdefault(number, []).append(panel_of(windows, number, origin, guess, row))
+            spread, origin = panels.setdefault(number, Spread()), int(batch.origin[row])
+            spread.add(functools.partial(panel_of, windows, number, origin, guess, row))
 
 
-def _choose(panels: Mapping[int, list]) -> list[plot_forecasts.Panel]:
-    """Some origins of one series, or the last of several."""
+def _choose(panels: Mapping[int, Spread]) -> list[plot_forecasts.Panel]:
+    """Some origins of one series, or a late one of several."""
     if len(panels) > 1:
-        return [found[-1] for found in panels.values()]
-    (found,) = panels.values()
+        return [spread.kept[-1] for spread in panels.values()]
+    (found,) = (spread.kept for spread in panels.values())
     places = np.unique(np.linspace(0, len(found) - 1, PANELS).astype(int))
     return [found[place] for place in places]
 
@@ -164,7 +190,8 @@ def panel_of(
     quantiles = None if guess.quantiles is None else guess.quantiles[:, row, :, 0]
     truth = windows.truth(np.array([number]), np.array([origin]))[0, :, 0]
     times = windows.times(number, origin, past)
-    title = f"{one.name} {windows.data.channel_names[0]}, from {str(times[past]).replace('T', ' ')}"
+    name = f"{one.name} {windows.data.channel_names[0]}" if windows.data.names else one.name
+    title = f"{name}, from {_short_time(times[past])}"
     return plot_forecasts.Panel(
         title=title,
         times=times,
@@ -174,6 +201,13 @@ def panel_of(
         quantiles=quantiles,
         levels=LEVELS.tolist(),
     )
+
+
+def _short_time(time: np.generic) -> str:
+    """Without the hours of midnight, or seconds of 0."""
+    if time.dtype.kind != "M":
+        return f"step {time}"
+    return str(time).replace("T", " ").removesuffix(" 00:00:00").removesuffix(":00")
 
 
 def pictures(windows: Windows, report: Report, others: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -194,6 +228,8 @@ def pictures(windows: Windows, report: Report, others: Mapping[str, np.ndarray])
     residuals = [one for one in residuals if np.isfinite(one).sum() >= 10]
     if residuals:
         files["residual_autocorrelation.png"] = functools.partial(
-            plot_forecasts.residual_autocorrelation, residuals
+            plot_forecasts.residual_autocorrelation,
+            residuals,
+            apart=windows.stride or windows.data.stride,
         )
     return files

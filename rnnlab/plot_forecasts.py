@@ -7,6 +7,9 @@ import numpy as np
 
 from rnnlab.plot import LINE_STYLES, new_figure
 
+BANDS = 3  # of a fan chart, at most
+FLATTENED = 20  # times as large as the errors of a model: so large are drawn on a logarithmic axis
+
 
 class Panel(NamedTuple):
     """One forecast, with what came before and, where it is known, what came."""
@@ -23,8 +26,8 @@ class Panel(NamedTuple):
 def fan_chart(panels: Sequence[Panel]):
     """A figure of forecasts against the truth, one below the other.
 
-    Pairs of quantiles become bands, the lighter the wider: 5 % and 95 % bound one that should hold
-    nine of ten values.
+    Some pairs of quantiles become bands, the lighter the wider: 5 % and 95 % bound one that should
+    hold nine of ten values.
 
     Args:
       panels: one or more.
@@ -37,20 +40,27 @@ def fan_chart(panels: Sequence[Panel]):
         if panel.quantiles is not None:
             _draw_bands(axes, after, panel)
         if panel.truth is not None:
-            axes.plot(after, panel.truth, color="black", linewidth=1, label="truth")
+            # From the last value known, so that the line is whole.
+            known = np.concatenate([panel.past[-1:], panel.truth])
+            times = panel.times[-len(known) :]
+            axes.plot(times, known, color="black", linewidth=1, label="truth")
         axes.plot(after, panel.forecast, color="C0", linewidth=1.5, label="forecast")
+        axes.margins(x=0.01)
         axes.axvline(after[0], color="0.6", linewidth=0.8, linestyle=":")
         axes.set_title(panel.title, fontsize="medium")
         _style(axes)
         axes.tick_params(axis="x", labelsize="small")
         if panel.times.dtype.kind == "M":
             axes.xaxis.set_major_formatter(_short_dates(axes.xaxis.get_major_locator()))
-    grid[0].legend(fontsize="small", loc="upper left")
+    named = max((axes.get_legend_handles_labels() for axes in grid), key=lambda pair: len(pair[1]))
+    figure.legend(*named, loc="outside upper right", ncols=len(named[1]), fontsize="small")
     return figure
 
 
 def error_by_step(curves: Mapping[str, np.ndarray], metric: str):
     """A figure of how the error grows along the horizon.
+
+    The axis is logarithmic where a linear one would flatten the first curve.
 
     Args:
       curves: model -> error at each step `[H]`; the first one is drawn thick.
@@ -65,17 +75,22 @@ def error_by_step(curves: Mapping[str, np.ndarray], metric: str):
         label = f"{name}  {np.nanmean(errors):.4g}"
         axes.plot(steps, errors, label=label, linestyle=style, linewidth=width)
     axes.set(xlabel="step of the horizon", ylabel=metric)
+    largest = [np.nanmax(errors) for errors in curves.values()]
+    if max(largest) > FLATTENED * largest[0] and min(map(np.nanmin, curves.values())) > 0:
+        axes.set_yscale("log")
     _style(axes)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)  # curves may be anywhere
     return figure
 
 
-def residual_autocorrelation(series: Sequence[np.ndarray], lags: int = 40):
+def residual_autocorrelation(series: Sequence[np.ndarray], lags: int = 40, apart: int = 1):
     """A figure of what is left in residuals: the mean over series, beside the limits of noise.
 
     Args:
-      series: residuals in the order of time, each `[N]` with N of 3 or more, NaN where missing.
+      series: residuals of the first step of each forecast in the order of time, each `[N]` with N
+        of 3 or more, NaN where missing.
       lags: how many to draw, at most.
+      apart: steps from one of them to the next.
     """
     lags = min(lags, min(map(len, series)) - 2)
     means = np.mean([autocorrelation(one, lags) for one in series], axis=0)
@@ -86,7 +101,8 @@ def residual_autocorrelation(series: Sequence[np.ndarray], lags: int = 40):
     limit = 1.96 / np.sqrt(count)
     axes.axhspan(-limit, limit, color="0.9", label="95 % of white noise")
     axes.axhline(0, color="0.5", linewidth=0.8)
-    axes.set(xlabel="lag", ylabel="autocorrelation of residuals")
+    unit = "steps" if apart == 1 else f"forecasts, {apart} steps apart"
+    axes.set(xlabel=f"lag ({unit})", ylabel="autocorrelation of errors one step ahead")
     _style(axes)
     axes.legend(frameon=False)
     return figure
@@ -115,18 +131,27 @@ def _draw_bands(axes, times: np.ndarray, panel: Panel) -> None:
     if quantiles is None:
         return
     half = len(quantiles) // 2
-    for number in range(half):
+    chosen = np.unique(np.linspace(0, half, BANDS, endpoint=False).astype(int))
+    for place, number in enumerate(chosen, 1):
         share = panel.levels[-1 - number] - panel.levels[number]
-        label = f"{100 * share:.0f} %" if number in (0, half - 1) else None
         band = quantiles[number], quantiles[-1 - number]
-        axes.fill_between(times, *band, color="C0", alpha=0.6 / half, linewidth=0, label=label)
+        # Opaque, or the legend would show each band without those it lies on.
+        color = _lightened(0.6 * place / len(chosen))
+        axes.fill_between(times, *band, color=color, linewidth=0, label=f"{100 * share:.0f} %")
+
+
+def _lightened(strength: float) -> tuple[float, ...]:
+    """The colour of forecasts, mixed with white: 1 is as it is."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - strength * (1 - part) for part in to_rgb("C0"))
 
 
 def _short_dates(locator):
-    """Ticks that say the year and the month once."""
+    """Ticks that say no more than what changes; the title has the whole date."""
     from matplotlib.dates import ConciseDateFormatter
 
-    return ConciseDateFormatter(locator)
+    return ConciseDateFormatter(locator, show_offset=False)
 
 
 def _style(axes) -> None:

@@ -22,11 +22,16 @@ def test_a_fan_chart_has_past_truth_forecast_and_bands(times):
     levels = (0.05, 0.25, 0.5, 0.75, 0.95)
     known = Panel("known", times, PAST, np.zeros(3), np.ones(3), quantiles, levels)
     unknown = Panel("unknown", times, PAST, np.zeros(3))
-    first, second = drawn(plot_forecasts.fan_chart([known, unknown]))
-    labels = [text.get_text() for text in first.get_legend().get_texts()]
+    figure = plot_forecasts.fan_chart([known, unknown])
+    first, second = drawn(figure)
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["90 %", "50 %", "truth", "forecast"]
     assert (len(first.collections), len(second.collections)) == (2, 0)
     np.testing.assert_array_equal(first.lines[0].get_ydata(), PAST)
+    np.testing.assert_array_equal(first.lines[1].get_ydata(), [6, 1, 1, 1])  # joined to the past
+    wide, narrow = (np.ravel(band.get_facecolor()) for band in first.collections)
+    assert (wide[:3] > narrow[:3]).all() and wide[3] == narrow[3] == 1  # lighter, and opaque
     assert len(second.lines) == 3  # past, forecast, the origin
 
 
@@ -35,6 +40,10 @@ def test_the_error_of_each_model_is_a_curve():
     (axes,) = drawn(plot_forecasts.error_by_step(curves, "mse"))
     assert [line.get_label() for line in axes.lines] == ["model  1.5", "naive  3"]
     assert axes.get_ylabel() == "mse"
+    assert axes.get_yscale() == "linear"
+    far = curves | {"drift": np.array([50.0, 90.0])}
+    (axes,) = drawn(plot_forecasts.error_by_step(far, "mse"))
+    assert axes.get_yscale() == "log"
 
 
 def test_autocorrelation_is_the_formula_where_observed():
@@ -48,4 +57,6 @@ def test_autocorrelation_is_the_formula_where_observed():
     assert found[7] > 0.9 and found[3] < -0.9
     assert autocorrelation(np.ones(5), 2).tolist() == [0, 0]
     axes = drawn(plot_forecasts.residual_autocorrelation([values, values[:100]], lags=5))[0]
-    assert axes.get_xlabel() == "lag"
+    assert axes.get_xlabel() == "lag (steps)"
+    axes = drawn(plot_forecasts.residual_autocorrelation([values], lags=5, apart=24))[0]
+    assert axes.get_xlabel() == "lag (forecasts, 24 steps apart)"

@@ -88,6 +88,8 @@ class Windows:
       horizon: H.
       scales: of values and covariates; by default those of the training rows.
       stride: steps between origins of held-out splits; 0 takes the data set's.
+      age: whether the age is one of the covariates. It tells series apart that live at the same
+        time; of a single one it is a date, by which a model learns the training rows by heart.
 
     Example:
         >>> from rnnlab.data.forecasting import load_forecast_data
@@ -101,6 +103,7 @@ class Windows:
     horizon: int
     scales: Scales | None = None
     stride: int = 0
+    age: bool = True
 
     def __post_init__(self):
         for name in ("context", "horizon"):
@@ -160,10 +163,9 @@ class Windows:
         """The covariates of rows 0 to T + H: `[T + H, K]`."""
         rows = len(one.values) + self.horizon
         times = extend_times(one.times, self.horizon, self.data.frequency)
-        parts = [
-            calendar_features(times, self.data.frequency),
-            np.log10(2 + np.arange(rows))[:, None],
-        ]
+        parts = [calendar_features(times, self.data.frequency)]
+        if self.age:
+            parts.append(np.log10(2 + np.arange(rows))[:, None])
         if self._scales.covariates is not None:
             known = one.covariates[:rows]
             known = np.pad(known, ((0, rows - len(known)), (0, 0)), constant_values=np.nan)

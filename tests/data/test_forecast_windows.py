@@ -59,6 +59,17 @@ def test_covariates_are_known_for_the_future_and_say_where_not():
     assert not further.future_mask.any()
 
 
+def test_the_age_is_left_out_on_demand():
+    young = dataclasses.replace(WINDOWS, age=False)
+    origins = np.array([[0, 12], [2, 30]])
+    kept = [column for column in range(WINDOWS.covariates) if column != 4]  # behind the calendar
+    assert young.covariates == WINDOWS.covariates - 1
+    for part in ("past_covariates", "future_covariates"):
+        expected = getattr(WINDOWS.window(origins), part)
+        np.testing.assert_array_equal(getattr(young.window(origins), part), expected[..., kept])
+        assert (np.diff(expected[..., 4]) > 0).all()
+
+
 def test_splits_hold_every_origin_once_and_do_not_overlap():
     origins = {split: WINDOWS.origins(split) for split in ("train", "valid", "test")}
     for number, bounds in enumerate(DATA.bounds):

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import pytest
 
 from experiments import forecast as experiment
 from experiments.forecast_baselines import fit_linear
-from experiments.forecast_scoring import score
+from experiments.forecast_scoring import Spread, score
+from rnnlab.cells import SLSTM
 from rnnlab.data.forecast_metrics import crps, mse
 from rnnlab.data.forecast_windows import Scales, WindowBatches, Windows
 from rnnlab.data.forecasting import Bounds, ForecastData, Series
@@ -150,6 +152,27 @@ def constant(batch):
     return experiment.Guess(np.zeros(batch.window.future.shape))
 
 
+@pytest.mark.parametrize("count", [1, 8, 9, 16, 17, 1000])
+def test_what_is_drawn_is_spread_over_all_there_is(count):
+    spread = Spread(most=8)
+    for number in range(count):
+        spread.add(lambda number=number: number)
+    kept = spread.kept
+    assert kept == list(range(0, count, spread.every))
+    assert min(count, 4) <= len(kept) <= 8
+
+
+def test_panels_do_not_depend_on_the_batch_size():
+    windows = Windows(small((90,)), 10, 4)
+    origins = windows.origins("test")
+    titles = [
+        [panel.title for panel in score(windows, batches.epoch(), constant).panels]
+        for batches in (WindowBatches(windows, origins, size) for size in (1, 3, 64))
+    ]
+    assert titles[0] == titles[1] == titles[2]
+    assert titles[0][0] == "s0, from 2020-03-28" and len(titles[0]) == 4
+
+
 def test_quantiles_are_scored_and_drawn():
     data = small((60,))
     windows = Windows(data, 10, 4, Scales.fit(data))
@@ -187,8 +210,35 @@ def test_loss_and_its_gradient_are_finite_with_gaps():
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((value, gradient)))
 
 
-def test_options_of_a_cell_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="cell_options: expected none, for forecasters"):
-        experiment.main(
-            ["forecast", f"--workdir={tmp_path}", "--steps=1", '--cell_options={"heads": 2}']
-        )
+def built(*flags):
+    """Windows and model of some flags."""
+    experiment.common.parse(experiment.FLAGS, ["forecast", *flags])
+    windows = Windows(small((60, 80)), 14, 4)
+    return windows, experiment.build_model(windows)
+
+
+@pytest.mark.parametrize("model", ["deep_ar", "seg_rnn", "es_rnn"])
+def test_a_cell_gets_its_options(model):
+    flags = (f"--model={model}", "--features=4", "--cell=slstm", "--segment=7")
+    forecaster: Any = built(*flags, '--cell_options={"heads": 2}')[1]
+    cells = (forecaster.cell,) if model == "seg_rnn" else forecaster.cells
+    assert cells == (SLSTM(4, heads=2),)
+    with pytest.raises(SystemExit, match="--cell_options: expected what slstm takes"):
+        built(*flags, '--cell_options={"legs": 2}')
+
+
+def test_the_checkpoint_is_chosen_by_what_the_forecasts_are_scored_by():
+    def selected(*flags, competition=False):
+        windows, model = built(*flags)
+        data = dataclasses.replace(windows.data, competition=competition)
+        windows = dataclasses.replace(windows, data=data)
+        return experiment.build_task(windows, experiment.Predictor(model)).select
+
+    assert selected() == ("loss", "min")
+    assert selected("--model=deep_ar") == ("crps", "min")
+    assert selected("--model=deep_ar", competition=True) == ("owa", "min")
+    assert selected("--model=deep_ar", "--select=loss") == ("loss", "min")
+    with pytest.raises(ValueError, match="--select=owa: expected a metric that there is"):
+        selected("--select=owa")
+    with pytest.raises(ValueError, match="nlinear have no crps"):
+        selected("--select=crps")

@@ -44,7 +44,7 @@ OTHER = {
         **{"dataset": "airline", "csv": "other.csv", "time_column": "opened"},
         **{"target": "visits", "covariates": "holiday", "series_column": "branch"},
         **{"valid_share": 0.3, "test_share": 0.3, "season": 5, "horizon": 3, "context": 6},
-        **{"stride": 2, "balanced": "true", "model": "dlinear"},
+        **{"stride": 2, "balanced": "true", "model": "dlinear", "age": "false", "select": "mae"},
         **{"loss": "absolute", "revin": "true", "shared_channels": "true", "segment": 3},
         **{"patch": 2, "heads": 2, "width": 5, "teacher_forcing": "true"},
         **{"distribution": "gaussian", "window_scaling": "standard", "lags": "1,2"},

@@ -1,7 +1,8 @@
 """Every forecaster by name."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rnnlab.cells import CELLS
 from rnnlab.cells.residual import Residual
@@ -39,6 +40,7 @@ class ForecasterOptions:
       num_series: N, for parameters of each series.
       season: of the data set; 1 for none.
       cell: a name of `CELLS`.
+      cell_options: what it takes besides its features.
       features: of every layer.
       layers: how many, or blocks.
       dropout: rate.
@@ -67,6 +69,7 @@ class ForecasterOptions:
     num_series: int = 1
     season: int = 1
     cell: str = "gru"
+    cell_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     features: int = 64
     layers: int = 1
     dropout: float = 0.0
@@ -100,10 +103,14 @@ class ForecasterOptions:
         return sizes | ({"channels": 1} if self.shared_channels else {})
 
     @property
+    def layer(self) -> Cell:
+        """One recurrent layer."""
+        return CELLS[self.cell](self.features, **self.cell_options)
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """Layers of one cell, each but the first with a skip connection."""
-        cell = CELLS[self.cell](self.features)
-        return (cell, *(Residual(cell),) * (self.layers - 1))
+        return (self.layer, *(Residual(self.layer),) * (self.layers - 1))
 
     @property
     def body(self) -> Recurrent:
@@ -170,7 +177,7 @@ def _seg_rnn(options: ForecasterOptions) -> PointForecaster:
     options = dataclasses.replace(options, shared_channels=False)
     model = SegRNN(
         **options.point_sizes,
-        cell=CELLS[options.cell](options.features),
+        cell=options.layer,
         segment=options.segment,
         dropout=options.dropout,
         strategy=options.strategy,
@@ -206,7 +213,7 @@ def _es_rnn(options: ForecasterOptions) -> ESRNN:
         **options.sizes,
         series=options.num_series,
         seasons=seasons,
-        cells=(CELLS[options.cell](options.features),) * options.layers,
+        cells=(options.layer,) * options.layers,
         dilations=tuple(2**layer for layer in range(options.layers)),
         width=options.input_width or max(options.horizon, *seasons[:1]),
         stride=options.stride or min(seasons, default=1),

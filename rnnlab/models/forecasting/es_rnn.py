@@ -137,7 +137,7 @@ class ESRNN(Forecaster):
                     "ESRNN: expected cells of one size, each added to its input, got"
                     f" {before} and {features} features."
                 )
-        rate = jnp.full(self.series, math.log(0.25))
+        rate = jnp.full(self.series, math.log(0.25), jnp.float32)
         smoothing = SmoothingParams(
             jnp.zeros(self.series),
             tuple(rate + 0 for _ in self.seasons),

@@ -64,6 +64,13 @@ def test_every_parameter_is_learnt(name):
     assert not still
 
 
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_parameters_keep_their_type_when_they_are_updated(name):
+    params = jax.eval_shape(FORECASTERS[name](options_of(name)).init, jax.random.key(0))
+    for leaf in jax.tree.leaves(params):
+        assert leaf.dtype == jnp.float32 and not leaf.weak_type  # the optimizer refuses weak ones
+
+
 def test_options_reach_the_model():
     chosen = dataclasses.replace(SIZES, loss="huber", instance_norm=True, shared_channels=True)
     model = FORECASTERS["mlp"](chosen)
