@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnlab import plot_forecasts
+from rnnlab.data.calendar import write_times
 from rnnlab.data.forecast_metrics import Scores, owa, seasonal_scale
 from rnnlab.data.forecast_windows import WindowBatch, Windows
 from rnnlab.data.naive2 import naive2
@@ -164,7 +165,8 @@ def panel_of(
     quantiles = None if guess.quantiles is None else guess.quantiles[:, row, :, 0]
     truth = windows.truth(np.array([number]), np.array([origin]))[0, :, 0]
     times = windows.times(number, origin, past)
-    title = f"{one.name} {windows.data.channel_names[0]}, from {str(times[past]).replace('T', ' ')}"
+    start = write_times(times[past:], windows.data.frequency)[0].replace("T", " ")
+    title = f"{one.name} {windows.data.channel_names[0]}, from {start}"
     return plot_forecasts.Panel(
         title=title,
         times=times,
