@@ -10,7 +10,7 @@ from rnnlab.plot import new_figure
 Row = Mapping[str, Any]
 COLUMNS = (
     *("model", "parameters", "test MSE", "test MAE", "validation loss", "best step"),
-    *("learning rate", "training, s"),
+    *("learning rate", "training, CPU s"),
 )
 RECURRENT = ("gru", "lstm", "seg_rnn")
 
@@ -19,7 +19,7 @@ def describe(row: Row) -> str:
     """A line about a model."""
     text = f"{row['dataset']}, {row['model']}: {row['parameters']:,} parameters, test MSE"
     text += f" {number(row['mse'])}, MAE {number(row['mae'])}"
-    return text + (f" in {row['seconds']:.0f} s" if "seconds" in row else "")
+    return text + (f" in {row['seconds']:.1f} s of a processor" if "seconds" in row else "")
 
 
 def number(value: float) -> str:
@@ -63,7 +63,7 @@ def draw(rows: Sequence[Row], path: str | os.PathLike) -> None:
         bars = times.barh(names, [row.get("seconds", 0) for row in chosen], color=colors)
         labels = [f"{row['seconds']:.0f}" if "seconds" in row else "" for row in chosen]
         times.bar_label(bars, labels, padding=3, fontsize=8)
-        times.set(title="seconds of training")
+        times.set(title="training, seconds of a processor")
         for panel in (errors, times):
             panel.margins(x=0.12)
             panel.spines[["top", "right"]].set_visible(False)

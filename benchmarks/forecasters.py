@@ -47,10 +47,10 @@ _MODELS = command.names_list("models", ",".join([*NETWORKS, *LINES]), [*NETWORKS
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where data sets lie, before $RNNLAB_DATA.")
 _PARAMS = flags.DEFINE_integer("num_params", 65_000, "Most parameters of a network.", 1)
 _CONTEXT = flags.DEFINE_integer("context", 336, "Steps of the past.", 1)
-_PATCH = flags.DEFINE_integer("patch", 12, "Steps that are read as one.", 1)
+_PATCH = flags.DEFINE_integer("patch", 24, "Steps that are read as one.", 1)
 _SEGMENT = flags.DEFINE_integer("segment", 48, "Steps of a segment of SegRNN.", 1)
-_STEPS = flags.DEFINE_integer("steps", 600, "Updates.", lower_bound=EVALUATIONS)
-_TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 60, "Updates to try a learning rate.", 1)
+_STEPS = flags.DEFINE_integer("steps", 500, "Updates.", lower_bound=EVALUATIONS)
+_TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 50, "Updates to try a learning rate.", 1)
 _RATES = command.rates_list("rates", "1e-3,4e-3")
 _BATCH = flags.DEFINE_integer("batch", 32, "Windows of a batch.", lower_bound=1)
 _VALID = flags.DEFINE_integer("valid_windows", 256, "Validation windows, at most.", 1)
@@ -157,7 +157,8 @@ def measure(name: str, windows: Windows) -> dict[str, Any]:
     if found is None:
         raise SystemExit(f"{name}: training did not stay finite at {rate}. Give lower --rates.")
     row |= {"layers": str(model), "rate": rate, "trials": trials, "step": found.step}
-    row |= {"valid_loss": found.loss, "seconds": found.seconds, "course": found.course}
+    row |= {"valid_loss": found.loss, "seconds": found.cpu_seconds_per_step * _STEPS.value}
+    row |= {"course": [(step, loss) for step, _, loss in found.course]}
     row |= score(model, found.params, windows)
     jax.clear_caches()
     return row
@@ -165,14 +166,15 @@ def measure(name: str, windows: Windows) -> dict[str, Any]:
 
 def report(rows: list[dict[str, Any]], about: Mapping[str, Windows]) -> str:
     """The Markdown file."""
+    rates, chosen = ", ".join(_RATES.value), f" that was best after {_TRIAL_STEPS.value} updates"
+    of_rates = f"the one of the learning rates {rates}{chosen}" if "," in rates else f"at {rates}"
     protocol = (
         f"At most {_PARAMS.value:,} parameters of a network. {_STEPS.value} updates of"
         f" {_BATCH.value} windows of {_CONTEXT.value} steps, AdamW under a cosine on the squared"
-        f" error, the best of the learning rates {', '.join(_RATES.value)} after"
-        f" {_TRIAL_STEPS.value} updates; patches of {_PATCH.value} steps, segments of"
-        f" {_SEGMENT.value}; no dropout, one seed. The weights are those of the step that was best"
-        f" on {_VALID.value} validation windows at most. Seconds of training are without"
-        " compilation, evaluations and trials."
+        f" error, {of_rates}; patches of {_PATCH.value} steps, segments of {_SEGMENT.value}; no"
+        " dropout, one seed. The weights are those of the step that was best"
+        f" on {_VALID.value} validation windows at most. Seconds are processor time of the updates:"
+        " their number by the median of one."
     )
     sections = [protocol]
     for name, windows in about.items():
@@ -187,7 +189,8 @@ def report(rows: list[dict[str, Any]], about: Mapping[str, Windows]) -> str:
         sections.append("\n".join(f"- `{row['layers']}`" for row in chosen if "layers" in row))
     return markdown.document(
         "What do recurrent models forecast beside an MLP, a CNN, a Transformer and lines?",
-        "python -m benchmarks.forecasters --data_dir=DIR --out=benchmarks/results/forecasters.json",
+        f"python -m benchmarks.forecasters --data_dir=DIR --rates={','.join(_RATES.value)}"
+        " --out=benchmarks/results/forecasters.json",
         sections,
     )
 

@@ -152,7 +152,7 @@ def measure(name: str, model: LanguageModel, tokens: Mapping[str, np.ndarray]) -
         "bits_per_character": found.loss / math.log(2),
         "seconds": found.seconds,
         "tokens_per_second": batch * _WINDOW.value / found.seconds_per_step,
-        "course": found.course,
+        "course": [(seconds, loss) for _, seconds, loss in found.course],
         "update_bytes": update_bytes(task),
     }
 

@@ -1,11 +1,14 @@
 """Short trainings to compare: one run by the trainer, and the learning rate that does best."""
 
+import dataclasses
+import itertools
 import json
 import math
 import pathlib
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rnnlab.training import FitConfig, Task, fit
@@ -20,7 +23,8 @@ class Run(NamedTuple):
     step: int  # that step
     seconds: float
     seconds_per_step: float
-    course: list[tuple[float, float]]  # seconds of training, loss of the validation set
+    cpu_seconds_per_step: float  # of all threads: hardly moves with what else the machine does
+    course: list[tuple[int, float, float]]  # step, seconds of training, loss of the validation set
 
 
 def train(task: Task, steps: int, batch: int, evaluations: int) -> Run | None:
@@ -32,7 +36,8 @@ def train(task: Task, steps: int, batch: int, evaluations: int) -> Run | None:
       batch: rows of a batch.
       evaluations: points of the course.
     """
-    every = steps // evaluations
+    every, clock = steps // evaluations, CPUClock()
+    task = dataclasses.replace(task, train_batches=clock.watch(task.train_batches))
     with tempfile.TemporaryDirectory() as workdir:
         config = FitConfig(
             workdir, steps, batch, log_every=every, eval_every=every, save_every=steps
@@ -48,20 +53,47 @@ def train(task: Task, steps: int, batch: int, evaluations: int) -> Run | None:
         raise SystemExit("expected a result, got a dry run.")
     rate = f"{task.unit}_per_second"
     speeds = {line["step"]: line["seconds_per_step"] for line in times if rate in line}
-    seconds, clock, before = {}, 0.0, 0
+    seconds, passed, before = {}, 0.0, 0
     for step, of_step in sorted(speeds.items()):
-        clock, before = clock + (step - before) * of_step, step
-        seconds[step] = clock
+        passed, before = passed + (step - before) * of_step, step
+        seconds[step] = passed
     losses = {line["step"]: line["loss"] for line in metrics if line["split"] == "valid"}
     both = sorted(seconds.keys() & losses.keys())
     return Run(
         params=result.params,
         loss=result.metrics["valid"]["loss"],
         step=result.best_step,
-        seconds=clock,
+        seconds=passed,
         seconds_per_step=statistics.median(speeds.values()),
-        course=[(seconds[step], losses[step]) for step in both],
+        cpu_seconds_per_step=clock.median,
+        course=[(step, seconds[step], losses[step]) for step in both],
     )
+
+
+class CPUClock:
+    """Processor time from one training batch to the next.
+
+    The few gaps that hold a compilation or an evaluation do not move the median.
+    """
+
+    def __init__(self):
+        self._times: list[float] = []
+
+    def watch(self, batches: Callable[[int], Iterator]) -> Callable[[int], Iterator]:
+        """The same batches, with a look at the clock before each."""
+
+        def watched(first_step: int) -> Iterator:
+            for batch in batches(first_step):
+                self._times.append(time.process_time())
+                yield batch
+
+        return watched
+
+    @property
+    def median(self) -> float:
+        """Seconds; NaN of a single batch."""
+        gaps = [after - before for before, after in itertools.pairwise(self._times)]
+        return statistics.median(gaps) if gaps else math.nan
 
 
 def _lines(workdir: str, name: str) -> list[dict[str, Any]]:
