@@ -1,6 +1,7 @@
 """What the commands of the larger sweeps share: flags, and the files that they write."""
 
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,17 @@ def positive_list(name: str, default: str, text: str) -> flags.FlagHolder:
 def numbers(holder: flags.FlagHolder) -> list[int]:
     """The values of such a flag, in ascending order."""
     return sorted(map(int, holder.value))
+
+
+def rates_list(name: str, default: str) -> flags.FlagHolder:
+    """A flag of learning rates to choose from, separated by commas."""
+    holder = flags.DEFINE_list(name, default, "Learning rates; of one, none is tried.")
+    flags.register_validator(
+        holder,
+        lambda rates: rates and all(re.fullmatch(r"\d*\.?\d+(e-?\d+)?", rate) for rate in rates),
+        "expected numbers",
+    )
+    return holder
 
 
 def names_list(name: str, default: str, known: Sequence[str]) -> flags.FlagHolder:

@@ -16,12 +16,7 @@ About 12 minutes on two cores; --out writes the rows after each model, then a re
 """
 
 import dataclasses
-import json
 import math
-import pathlib
-import re
-import statistics
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,14 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from benchmarks import command, language_task, markdown, rival_report, timing
+from benchmarks import command, language_task, markdown, rival_report, short_runs, timing
 from rnnlab.cells import CELLS
 from rnnlab.data import CORPORA, CharacterVocabulary, load_corpus
 from rnnlab.models import TCN, LanguageModel, Transformer, WindowMLP
 from rnnlab.models.history import HistoryCarry
 from rnnlab.models.sizes import count_params, largest_features, largest_transformer
-from rnnlab.training import FitConfig, Task, fit
-from rnnlab.training.config import NOT_FINITE
+from rnnlab.training import Task
 from rnnlab.training.mesh import make_mesh
 from rnnlab.training.steps import initial_train_state, lower_train_step, make_train_step
 
@@ -54,12 +48,7 @@ _CHARACTERS = flags.DEFINE_integer("characters", 0, "Of each split, the first; 0
 _PARAMS = flags.DEFINE_integer("num_params", 400_000, "Most parameters of a model.", 1)
 _STEPS = flags.DEFINE_integer("steps", 800, "Updates.", lower_bound=EVALUATIONS)
 _TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 100, "Updates to try a learning rate.", 1)
-_RATES = flags.DEFINE_list("rates", "1e-3,2e-3,4e-3", "Learning rates; of one, none is tried.")
-flags.register_validator(
-    "rates",
-    lambda rates: rates and all(re.fullmatch(r"\d*\.?\d+(e-?\d+)?", rate) for rate in rates),
-    "expected numbers",
-)
+_RATES = command.rates_list("rates", "1e-3,2e-3,4e-3")
 _BATCH = flags.DEFINE_integer("batch", 32, "Rows of a batch.", lower_bound=1)
 _WINDOW = flags.DEFINE_integer("window", 64, "Characters of a window.", lower_bound=2)
 _CONTEXTS = command.positive_list(
@@ -88,48 +77,6 @@ def build_model(name: str, vocabulary_size: int) -> LanguageModel:
         )
         return model_of(body=body)
     return sized(largest_features(lambda n: count_params(sized(n).init), budget))
-
-
-def train(task: Task, steps: int, evaluations: int) -> dict[str, Any] | None:
-    """The loss of the held-out text, its course, and the speed; None where it does not stay finite.
-
-    Args:
-      task: what to learn.
-      steps: updates.
-      evaluations: points of the course.
-    """
-    every = steps // evaluations
-    with tempfile.TemporaryDirectory() as workdir:
-        config = FitConfig(
-            workdir, steps, _BATCH.value, log_every=every, eval_every=every, save_every=steps
-        )
-        try:
-            result = fit(task, config)
-        except (FloatingPointError, SystemExit) as stopped:
-            if isinstance(stopped, SystemExit) and stopped.code != NOT_FINITE:
-                raise
-            return None
-        metrics, times = (_lines(workdir, name) for name in ("metrics", "timing"))
-    if result is None:
-        raise SystemExit("expected a result, got a dry run.")
-    speeds = {line["step"]: line["seconds_per_step"] for line in times if "tok_per_second" in line}
-    seconds, clock, before = {}, 0.0, 0
-    for step, of_step in sorted(speeds.items()):
-        clock, before = clock + (step - before) * of_step, step
-        seconds[step] = clock
-    losses = {line["step"]: line["loss"] for line in metrics if line["split"] == "valid"}
-    both = sorted(seconds.keys() & losses.keys())
-    return {
-        "loss": result.metrics["valid"]["loss"],
-        "seconds": clock,
-        "tokens_per_second": _BATCH.value * _WINDOW.value / statistics.median(speeds.values()),
-        "course": [(seconds[step], losses[step]) for step in both],
-    }
-
-
-def _lines(workdir: str, name: str) -> list[dict[str, Any]]:
-    lines = (pathlib.Path(workdir) / f"{name}.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def update_bytes(task: Task) -> int:
@@ -186,27 +133,27 @@ def measure(name: str, model: LanguageModel, tokens: Mapping[str, np.ndarray]) -
         shape = _BATCH.value, _WINDOW.value
         return language_task.build_task(model, tokens, *shape, steps, rate)
 
-    rates, trials = [float(rate) for rate in _RATES.value], {}
-    if len(rates) > 1:
-        for rate in rates:
-            found = train(task_of(_TRIAL_STEPS.value, rate), _TRIAL_STEPS.value, 1)
-            trials[str(rate)] = found["loss"] if found else None
-        rates.sort(key=lambda rate: math.inf if (loss := trials[str(rate)]) is None else loss)
-    task = task_of(_STEPS.value, rates[0])
-    found = train(task, _STEPS.value, EVALUATIONS)
+    rates = [float(rate) for rate in _RATES.value]
+    steps, batch = _TRIAL_STEPS.value, _BATCH.value
+    rate, trials = short_runs.best_rate(lambda rate: task_of(steps, rate), rates, steps, batch)
+    task = task_of(_STEPS.value, rate)
+    found = short_runs.train(task, _STEPS.value, batch, EVALUATIONS)
     if found is None:
-        raise SystemExit(f"{name}: training did not stay finite at {rates[0]}. Give lower --rates.")
+        raise SystemExit(f"{name}: training did not stay finite at {rate}. Give lower --rates.")
     jax.clear_caches()
     layers = model.body or model.cells[0]
     return {
         "model": name,
         "parameters": count_params(model.init),
         "layers": str(layers) if model.body else f"{len(model.cells)} x {layers}",
-        "rate": rates[0],
+        "rate": rate,
         "trials": trials,
-        "bits_per_character": found["loss"] / math.log(2),
+        "loss": found.loss,
+        "bits_per_character": found.loss / math.log(2),
+        "seconds": found.seconds,
+        "tokens_per_second": batch * _WINDOW.value / found.seconds_per_step,
+        "course": [(seconds, loss) for _, seconds, loss in found.course],
         "update_bytes": update_bytes(task),
-        **found,
     }
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from experiments import common, forecast_flags
 from experiments.forecast_baselines import baselines
 from experiments.forecast_scoring import LEVELS, Guess, Predictor, Report, pictures, score
+from rnnlab.data.calendar import write_times
 from rnnlab.data.forecast_windows import Scales, WindowBatch, WindowBatches, Windows
 from rnnlab.models.forecasting import Forecaster, ForecasterOptions
 from rnnlab.training import Evaluation, FitConfig, Ratio, Task, fit, load_best
@@ -209,7 +210,11 @@ def write_forecasts(
     batches: WindowBatches,
     guess: Callable[[WindowBatch], Guess],
 ) -> None:
-    """A row for each series, origin, step and target; where the truth is not known it is empty."""
+    """A row for each series, origin, step and target.
+
+    The origin is the last time whose row the forecast knows. Where the truth is not known it is
+    empty.
+    """
     rows = 0
     columns = ["series", "origin", "time", "step", "target", "forecast", "truth"]
     chosen = [int(np.argmin(np.abs(LEVELS - level))) for level in QUANTILES]
@@ -224,7 +229,7 @@ def write_forecasts(
                 writer.writerow(columns + extra)
             for row in np.flatnonzero(batch.weights):
                 number, origin = int(batch.number[row]), int(batch.origin[row])
-                times = windows.times(number, origin, 1)
+                times = write_times(windows.times(number, origin, 1), windows.data.frequency)
                 for step, channel in np.ndindex(windows.horizon, windows.data.channels):
                     known = truth[row, step, channel]
                     cells = [windows.data.series[number].name, times[0], times[step + 1], step + 1]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnlab import plot_forecasts
+from rnnlab.data.calendar import write_times
 from rnnlab.data.forecast_metrics import Scores, owa, seasonal_scale
 from rnnlab.data.forecast_windows import WindowBatch, Windows
 from rnnlab.data.naive2 import naive2
@@ -191,7 +192,7 @@ def panel_of(
     truth = windows.truth(np.array([number]), np.array([origin]))[0, :, 0]
     times = windows.times(number, origin, past)
     name = f"{one.name} {windows.data.channel_names[0]}" if windows.data.names else one.name
-    title = f"{name}, from {_short_time(times[past])}"
+    title = f"{name}, from {_short_time(times[past:], windows.data.frequency)}"
     return plot_forecasts.Panel(
         title=title,
         times=times,
@@ -203,11 +204,12 @@ def panel_of(
     )
 
 
-def _short_time(time: np.generic) -> str:
-    """Without the hours of midnight, or seconds of 0."""
-    if time.dtype.kind != "M":
-        return f"step {time}"
-    return str(time).replace("T", " ").removesuffix(" 00:00:00").removesuffix(":00")
+def _short_time(times: np.ndarray, frequency: str) -> str:
+    """The first one, without seconds of 0."""
+    (first,) = write_times(times[:1], frequency)
+    if times.dtype.kind != "M":
+        return f"step {first}"
+    return first.replace("T", " ").removesuffix(":00")
 
 
 def pictures(windows: Windows, report: Report, others: Mapping[str, np.ndarray]) -> dict[str, Any]:

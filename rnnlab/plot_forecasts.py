@@ -36,14 +36,15 @@ def fan_chart(panels: Sequence[Panel]):
     grid = figure.subplots(len(panels), squeeze=False)[:, 0]
     for axes, panel in zip(grid, panels, strict=True):
         before, after = np.split(panel.times, [len(panel.past)])
-        axes.plot(before, panel.past, color="0.35", linewidth=1)
+        axes.plot(before, panel.past, color="0.35", linewidth=1, **_dots(panel.past))
         if panel.quantiles is not None:
             _draw_bands(axes, after, panel)
         if panel.truth is not None:
             # From the last value known, so that the line is whole.
             known = np.concatenate([panel.past[-1:], panel.truth])
             times = panel.times[-len(known) :]
-            axes.plot(times, known, color="black", linewidth=1, label="truth")
+            style = {"color": "black", "linewidth": 1, **_dots(known)}
+            axes.plot(times, known, label="truth", **style)
         axes.plot(after, panel.forecast, color="C0", linewidth=1.5, label="forecast")
         axes.margins(x=0.01)
         axes.axvline(after[0], color="0.6", linewidth=0.8, linestyle=":")
@@ -124,6 +125,13 @@ def autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
         products = centred[lag:] * centred[:-lag]
         found.append(np.nanmean(products) / power if np.isfinite(products).any() else 0.0)
     return np.array(found)
+
+
+def _dots(values: np.ndarray) -> dict:
+    """How a line shows values between two gaps, of which no piece of it would be seen."""
+    seen = np.pad(np.isfinite(values), 1)
+    lone = np.flatnonzero(seen[1:-1] & ~seen[:-2] & ~seen[2:])
+    return {"marker": "o", "markersize": 2, "markevery": lone.tolist()}
 
 
 def _draw_bands(axes, times: np.ndarray, panel: Panel) -> None:

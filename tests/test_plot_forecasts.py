@@ -35,6 +35,16 @@ def test_a_fan_chart_has_past_truth_forecast_and_bands(times):
     assert len(second.lines) == 3  # past, forecast, the origin
 
 
+def test_a_value_between_two_gaps_is_a_dot():
+    past = np.array([1.0, np.nan, 3.0, np.nan, 5.0, 6.0])
+    truth = np.array([np.nan, 8.0, np.nan])
+    (axes,) = drawn(plot_forecasts.fan_chart([Panel("gaps", TIMES, past, np.zeros(3), truth)]))
+    lines = {line.get_label(): line for line in axes.lines}
+    assert axes.lines[0].get_markevery() == [0, 2]
+    assert lines["truth"].get_markevery() == [1]
+    assert lines["forecast"].get_marker() == "None"
+
+
 def test_the_error_of_each_model_is_a_curve():
     curves = {"model": np.array([1.0, 2.0]), "naive": np.array([3.0, np.nan])}
     (axes,) = drawn(plot_forecasts.error_by_step(curves, "mse"))

@@ -115,6 +115,27 @@ def steps_between(start: np.generic, times: np.ndarray, frequency: str) -> np.nd
     return (times.astype(f"M8[{unit}]") - unit_start).astype(np.int64) // count
 
 
+def write_times(times: np.ndarray, frequency: str) -> list[str]:
+    """Times as ISO 8601 texts: dates alone where every time of the series is a midnight.
+
+    Args:
+      times: `[T]`, T of 1 or more.
+      frequency: of the times.
+
+    Example:
+        >>> write_times(np.array(["2020-02-29"], "M8[s]"), "1D")
+        ['2020-02-29']
+        >>> write_times(np.array(["2020-02-29"], "M8[s]"), "1h")
+        ['2020-02-29T00:00:00']
+        >>> write_times(np.array([7]), "")
+        ['7']
+    """
+    days = bool(frequency) and parse_frequency(frequency)[1] in "DMY"
+    if days and times[0] == times[0].astype("M8[D]"):
+        times = times.astype("M8[D]")
+    return [str(time) for time in times]
+
+
 def calendar_features(times: np.ndarray, frequency: str) -> np.ndarray:
     """Time of day, day of the week and time of the year, as points on circles.
 

@@ -1,6 +1,12 @@
-"""A CSV file such as people have: three shops of unequal length, gaps, holidays, an open future."""
+"""A CSV file such as people have: three shops of unequal length, gaps, holidays, an open future.
+
+For the commands of the README:
+
+    python -c "from tests.experiments import shops; shops.write_for_readme('.')"
+"""
 
 import csv
+import pathlib
 
 import numpy as np
 
@@ -11,19 +17,31 @@ FLAGS = (
 LENGTHS = {"north": 90, "south": 60, "east": 75}
 
 
-def write_shops(path, seed=0, future=5):
+LONGER = {"north": 500, "south": 350, "east": 425}
+
+
+def write_for_readme(folder):
+    """Writes `shops.csv`, and `shops_until_today.csv` that knows ten days more of the same."""
+    folder = pathlib.Path(folder)
+    write_shops(folder / "shops.csv", future=14, lengths=LONGER)
+    later = {shop: length + 10 for shop, length in LONGER.items()}
+    write_shops(folder / "shops_until_today.csv", future=14, lengths=later)
+
+
+def write_shops(path, seed=0, future=5, lengths=LENGTHS):
     """Writes sales with a week's season that double on holidays; days are missing here and there.
 
     Args:
       path: of the file.
       seed: of the noise.
       future: days after the last sales of which only the holidays are known.
+      lengths: shop -> days until its last sales.
     """
-    rng = np.random.default_rng(seed)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for number, (shop, length) in enumerate(LENGTHS.items()):
+        for number, (shop, length) in enumerate(lengths.items()):
+            rng = np.random.default_rng([seed, number])
             for day in range(length + future):
                 if day % 17 == 11 and day < length:
                     continue  # a gap: no row at all
