@@ -215,7 +215,7 @@ def _es_rnn(options: ForecasterOptions) -> ESRNN:
         seasons=seasons,
         cells=(options.layer,) * options.layers,
         dilations=tuple(2**layer for layer in range(options.layers)),
-        width=options.input_width or max(options.horizon, *seasons[:1]),
+        width=options.input_width or max((options.horizon, *seasons[:1])),
         stride=options.stride or min(seasons, default=1),
         hidden=options.features,
         strategy=options.strategy,

@@ -86,3 +86,11 @@ def test_lags_are_those_of_the_season_that_fit():
     assert long.chosen_lags == (1, 2, 3, 23, 24, 25)
     assert dataclasses.replace(long, lags=(1, 7)).chosen_lags == (1, 7)
     assert dataclasses.replace(long, season=1).chosen_lags == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_data_without_a_season_have_every_model(name):
+    model = FORECASTERS[name](dataclasses.replace(options_of(name), season=1))
+    window = random_window(model, positive=True)
+    params = model.init(jax.random.key(0))
+    assert jax.eval_shape(model.forecast, params, window).shape == (3, 4, model.channels)
