@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rnnlab.cells.reset_before_gru import ResetBeforeGRU
 from rnnlab.cells.rwkv7 import RWKV7
 from rnnlab.cells.zoneout import Zoneout
 from rnnlab.core.cell import AffineCell, Cell, GatedCell
@@ -44,12 +45,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "a cell of the CPU kernel, where that is built and the batch stays on one device; large"
-        " weights only for 64 rows or more, since the kernel lays them out first",
+        " weights only for 64 rows or more, since the kernel lays them out first, unless `Scan` is"
+        " all there is beside it for two products a step",
         lambda cell, length, batch, platform: (
             platform == "cpu"
             and jax.device_count() == 1
             and Fused().refusal(cell) is None
-            and (length * batch >= 64 or _laid_out(cell) <= 256)
+            and (length * batch >= 64 or _laid_out(cell) <= 256 or isinstance(cell, ResetBeforeGRU))
         ),
         Fused(),
     ),
