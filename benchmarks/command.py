@@ -51,10 +51,14 @@ def rates_list(name: str, default: str) -> flags.FlagHolder:
     holder = flags.DEFINE_list(name, default, "Learning rates; of one, none is tried.")
     flags.register_validator(
         holder,
-        lambda rates: rates and all(re.fullmatch(r"\d*\.?\d+(e-?\d+)?", rate) for rate in rates),
-        "expected numbers",
+        lambda rates: rates and all(map(_is_rate, rates)),
+        "expected numbers above 0",
     )
     return holder
+
+
+def _is_rate(text: str) -> bool:
+    return bool(re.fullmatch(r"\d*\.?\d+(e-?\d+)?", text)) and float(text) > 0
 
 
 def names_list(name: str, default: str, known: Sequence[str]) -> flags.FlagHolder:

@@ -41,9 +41,24 @@ forward.multiple_results = backward.multiple_results = True
 
 
 def _call(target: str, results: list[Any], *operands: Array, reverse: bool) -> list[Array]:
+    _check(*operands[:-1])
     types = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in results]
     made = jax.ffi.ffi_call(target, types)(*operands, reverse=reverse)
     return varying_alike(made, operands)
+
+
+def _check(a: Array, b: Array, *start: Array) -> None:
+    """The library reads memory by the dtype and shape of b alone."""
+    (length, batch, features), (steps, rows, columns) = b.shape, a.shape
+    fits = steps in (1, length) and rows in (1, batch) and columns == features
+    if (
+        not (fits and all(h.shape == b.shape[1:] for h in start))
+        or len({x.dtype for x in (a, b, *start)}) > 1
+    ):
+        raise ValueError(
+            "linear_scan: expected a [T or 1, B or 1, N], b [T, B, N] and a start [B, N] of one"
+            f" dtype, got {', '.join(str(jax.typeof(x)) for x in (a, b, *start))}."
+        )
 
 
 def _forward(a, b, start, restarts, *, reverse):

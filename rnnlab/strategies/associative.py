@@ -41,7 +41,7 @@ class Associative(Strategy[AffineCell]):
         zs = cell.project(params, xs)
         length, batch = sequence_shape(cell, xs)
         lead = (length, *batch)
-        a, b = coefficients(cell, params, zs, lead)
+        a, b = coefficients(cell, inputs, zs, lead)
         a = jax.tree.map(lambda a: jnp.broadcast_to(a, lead + a.shape[len(lead) :]), a)
         a = hold(marks.mask, a, cell.identity(a))
         b = zero_unless(marks.mask, b)

@@ -84,10 +84,13 @@ def readout(
 
 
 def coefficients(
-    cell: AffineCell, params: PyTree, zs: PyTree, lead: tuple[int, ...]
+    cell: AffineCell, inputs: Inputs, zs: PyTree, lead: tuple[int, ...]
 ) -> tuple[PyTree, PyTree]:
-    """a and b of all steps, a with axes of size 1 where it is the same for all of `lead`."""
-    a, b = cell.coefficients(params, zs)
+    """a and b of all steps, a with axes of size 1 where it is the same for all of `lead`.
+
+    In a loop b takes the carry's shape and dtype as it is added to it; here it is given them.
+    """
+    a, b = cell.coefficients(inputs.params, zs)
 
     def spread(leaf: Array) -> Any:
         """What a leaf is with none of its leading axes of size 1."""
@@ -96,7 +99,11 @@ def coefficients(
 
     what = f"{type(cell).__name__}.coefficients"
     check_leading(what, (jax.tree.map(spread, a), b), lead)
-    return a, b
+
+    def like_carry(b: Array, c: Array) -> Array:
+        return jnp.broadcast_to(b.astype(c.dtype), (lead[0], *c.shape))
+
+    return a, jax.tree.map(like_carry, b, inputs.carry)
 
 
 def time_slice(tree: PyTree, start: int, stop: int) -> PyTree:

@@ -28,7 +28,8 @@ def _run(cell: LinearCell, inputs: Inputs, reverse: bool):
     params, carry, initial, xs, (mask, reset) = inputs
     zs = cell.project(params, xs)
     length, batch = sequence_shape(cell, xs)
-    a, b = coefficients(cell, params, zs, (length, *batch))
+    a, b = coefficients(cell, inputs, zs, (length, *batch))
+    a = jax.tree.map(lambda a, b: a.astype(b.dtype), a, b)  # the kernel reads one dtype
     if mask is not None or reset is not None:
         a = jax.tree.map(lambda a, b: jnp.broadcast_to(a, b.shape), a, b)
     if mask is not None:
@@ -54,4 +55,4 @@ def _as_rows(a: Array, b: Array, batch_rank: int) -> Array:
     lead = 1 + batch_rank
     rows = a.shape[1:lead] if math.prod(a.shape[1:lead]) == 1 else b.shape[1:lead]
     a = jnp.broadcast_to(a, (a.shape[0], *rows, *b.shape[lead:]))
-    return a.reshape(a.shape[0], math.prod(rows), -1)
+    return a.reshape(a.shape[0], math.prod(rows), math.prod(b.shape[lead:]))

@@ -15,7 +15,7 @@ from rnnlab.cells import LRU, S6, MinLSTM
 from rnnlab.core.cell import LinearCell
 from rnnlab.core.types import Array
 from rnnlab.kernels.linear import linear_scan
-from rnnlab.strategies import Fused, Scan
+from rnnlab.strategies import Associative, Fused, Scan
 from tests.native import needs_kernel
 
 pytestmark = needs_kernel
@@ -130,6 +130,64 @@ def test_a_nan_before_a_reset_or_in_a_masked_row_reaches_no_gradient(cell, rever
 
         for leaf in jax.tree.leaves(jax.grad(loss, (0, 1))(case.params, case.xs)):
             assert jnp.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("dtypes", ["a bfloat16", "a real", "b real", "b bfloat16", "b of one"])
+def test_what_adds_up_to_the_carry_is_read_as_the_carry(dtypes):
+    """Where a loop promotes and broadcasts, the kernel is given what it reads by the carry."""
+    cast = {
+        "a bfloat16": lambda a, b: (a.astype(jnp.bfloat16), b),
+        "a real": lambda a, b: (a, b.astype(jnp.complex64)),
+        "b real": lambda a, b: (a.astype(jnp.complex64), b),
+        "b bfloat16": lambda a, b: (a, b.astype(jnp.bfloat16)),
+        "b of one": lambda a, b: (a, b[..., :1]),
+    }[dtypes]
+    dtype = jnp.complex64 if "real" in dtypes else jnp.float32
+
+    class Mixed(Trace):
+        def initial_carry(self, params, batch_shape=()):
+            return jnp.zeros((*batch_shape, self.features), dtype)
+
+        def coefficients(self, params, z):
+            return cast(*super().coefficients(params, z))
+
+        def readout(self, params, carry, z):
+            return carry.real
+
+    cell = Mixed(5)
+    case = testing.example(cell, 5, length=6, batch=(3,))
+    with jax.numpy_dtype_promotion("standard"):
+        got, expected, parallel = (
+            rnnlab.unroll(cell, case.params, case.xs, strategy=s)
+            for s in (Fused(), Scan(), Associative())
+        )
+    assert got[0].dtype == dtype
+    assert testing.largest_difference(got, expected) < 1e-5
+    assert testing.largest_difference(parallel, expected) < (5e-2 if "bf" in dtypes else 1e-5)
+
+
+@each_cell
+def test_an_empty_batch(cell):
+    case = testing.example(cell)
+    xs = jnp.zeros((4, 0, case.xs.shape[-1]))
+    loss, gradients = outcome(cell, case.params, xs, Fused())
+    assert loss == 0 and gradients[1].shape == xs.shape
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients[0]))
+
+
+def test_arrays_that_the_kernel_would_misread_are_refused():
+    a, b, start = jnp.ones((1, 1, 3)), jnp.ones((5, 2, 3)), jnp.ones((2, 3))
+    for wrong in (
+        (a.astype(jnp.bfloat16), b, start),
+        (a, b, start.astype(jnp.complex64)),
+        (a[..., :1], b, start),
+        (jnp.ones((2, 1, 3)), b, start),
+        (a, b, start[:1]),
+    ):
+        with pytest.raises(ValueError, match="linear_scan: expected a"):
+            linear_scan(*wrong, None, reverse=False)
+        with pytest.raises(ValueError, match="linear_scan: expected a"):
+            jax.jit(lambda *w: linear_scan(*w, None, reverse=False))(*wrong)
 
 
 def test_derivatives_of_every_order_run_in_the_kernel():
