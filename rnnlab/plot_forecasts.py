@@ -40,8 +40,9 @@ def fan_chart(panels: Sequence[Panel]):
         if panel.quantiles is not None:
             _draw_bands(axes, after, panel)
         if panel.truth is not None:
-            # From the last value known, so that the line is whole.
-            known = np.concatenate([panel.past[-1:], panel.truth])
+            # From the last value known, so that the line is whole, if there is one.
+            joined = int(np.isfinite(panel.truth[0]))
+            known = np.concatenate([panel.past[len(panel.past) - joined :], panel.truth])
             times = panel.times[-len(known) :]
             style = {"color": "black", "linewidth": 1, **_dots(known)}
             axes.plot(times, known, label="truth", **style)
