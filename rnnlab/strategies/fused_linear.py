@@ -42,7 +42,7 @@ def _run(cell: LinearCell, inputs: Inputs, reverse: bool):
 
     def leaf(a: Array, b: Array, start: Array) -> Array:
         a, rows = _as_rows(a, b, len(batch)), _as_rows(b, b, len(batch))
-        start = jnp.broadcast_to(start, b.shape[1:]).reshape(rows.shape[1:])
+        start = start.reshape(rows.shape[1:])
         return linear_scan(a, rows, start, reset, reverse=reverse).reshape(b.shape)
 
     carries = jax.tree.map(leaf, a, b, carry)

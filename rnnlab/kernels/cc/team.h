@@ -68,7 +68,7 @@ inline int threads_for(const xla::ffi::ThreadPool& pool, int64_t microseconds) {
 // while others wait like this one, not before they are done. So the team is whoever has arrived by
 // the time that the caller closes it: those are running and reach every barrier. Who comes later
 // finds it closed. The caller waits for a tenth of the `microseconds` that the work takes it alone,
-// and for half a millisecond at least: that is how long a sleeping thread may take to come.
+// and for half a millisecond at least.
 template <class Work>
 void run_team(xla::ffi::ThreadPool& pool, int wanted, int64_t microseconds, Work& work) {
   struct Shared {
