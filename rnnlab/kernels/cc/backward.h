@@ -160,34 +160,34 @@ class BackwardLoop {
   // What goes through u, which is h times a kernel, back to h.
   void through_carry(const Matrix& kernel, Range rows, Range units, const T* du) {
     const int64_t features = a_.sizes.features;
-    for_products(kernel, rows, Matrix::of(units), du, columns_,
+    for_products(kernel, rows, Matrix::of(units), [&](int64_t b) { return du + b * columns_; },
                  [&](int64_t b, int64_t unit, auto sum, int64_t n) {
                    T* to = a_.first_h + b * features + unit;
                    store(to, load(to, n) + sum, n);
                  });
   }
 
-  // What goes through z back to the inputs.
+  // What goes through z back to the inputs, of a block of steps at once.
   void through_inputs(Range steps, Range rows, Range panels) {
     const Scratch<T>& dz = Cell::kSeparate ? dz_ : du_;
-    for (int64_t index = steps.begin; index < steps.end; ++index) {
-      T* to = a_.dxs + a_.sizes.time(index) * a_.sizes.batch * a_.sizes.inputs;
-      for_products(input_, rows, panels, row(dz, index - steps.begin, 0), columns_,
-                   [&](int64_t b, int64_t unit, auto sum, int64_t n) {
-                     store(to + b * a_.sizes.inputs + unit, sum, n);
-                   });
-    }
+    const int64_t count = rows.end - rows.begin;
+    for_products(input_, {0, (steps.end - steps.begin) * count}, panels,
+                 [&](int64_t r) { return row(dz, r / count, rows.begin + r % count); },
+                 [&](int64_t r, int64_t unit, auto sum, int64_t n) {
+                   const int64_t t = a_.sizes.time(steps.begin + r / count);
+                   const int64_t b = rows.begin + r % count;
+                   store(a_.dxs + (t * a_.sizes.batch + b) * a_.sizes.inputs + unit, sum, n);
+                 });
   }
 
-  // use(row, unit, sums, how many of them) for each vector of rows of `from` times a matrix.
-  template <class Use>
-  void for_products(const Matrix& matrix, Range rows, Range panels, const T* from, int64_t stride,
-                    Use use) {
+  // use(row, unit, sums, how many of them) for each vector of the rows `from` times a matrix.
+  template <class From, class Use>
+  void for_products(const Matrix& matrix, Range rows, Range panels, From from, Use use) {
     for (int64_t p = panels.begin; p < panels.end; ++p) {
       for_tiles(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         const T* row[kRows];
-        for (int r = 0; r < kRows; ++r) row[r] = from + (first + r) * stride;
+        for (int r = 0; r < kRows; ++r) row[r] = from(first + r);
         Vector<T> sums[kRows][kTileVectors] = {};
         multiply<T, kRows, kTileVectors>(row, matrix.panel(p), matrix.depth(), sums);
         for (int r = 0; r < kRows; ++r) {

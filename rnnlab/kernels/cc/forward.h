@@ -64,7 +64,7 @@ class ForwardLoop {
   void sequence(int p, int size) {
     const Range rows = split_.rows(p), units = split_.units(p, size);
     const int64_t count = rows.end - rows.begin, z_step = count * z_row(units);
-    const int64_t block = block_steps(z_step);
+    const int64_t block = block_steps();
     Scratch<T> zs(block * z_step);
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t begin = 0; begin < a_.sizes.length; begin += block) {
@@ -80,8 +80,10 @@ class ForwardLoop {
     }
   }
 
-  // How many steps wait in cache, if one has so many numbers.
-  int64_t block_steps(int64_t numbers) const {
+  // How many steps wait in cache: for all parts alike, lest those that meet at every step project at
+  // different times and wait for one another.
+  int64_t block_steps() const {
+    const int64_t numbers = a_.sizes.carry() * kGates / threads();
     const int64_t bytes = std::max<int64_t>(numbers * sizeof(T), 1);
     return std::clamp<int64_t>(kCacheBytes / bytes, 1, a_.sizes.length);
   }

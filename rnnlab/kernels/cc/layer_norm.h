@@ -98,7 +98,7 @@ class LayerNormForward : public ForwardLoop<T, LayerNormLSTM, kSave, LayerNormFo
       : Base(arrays, Matrix::kUnits, wanted),
         params_(a_.bias, a_.gating, a_.sizes.features),
         recurrent_(a_.sizes.features, a_.sizes.features),
-        block_(this->block_steps(a_.sizes.carry() * kGates / this->threads())),
+        block_(this->block_steps()),
         kept_(kSave ? 0 : block_ * a_.sizes.carry() * Cell::kSaved) {}
 
  private:

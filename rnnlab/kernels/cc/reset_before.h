@@ -135,7 +135,8 @@ class ResetBeforeBackward : public BackwardLoop<T, ResetBeforeGRU, ResetBeforeBa
       }
     }
     this->meet();
-    this->for_products(second_, at.rows, Matrix::of(at.units), du + 2 * features, columns_,
+    this->for_products(second_, at.rows, Matrix::of(at.units),
+                       [&](int64_t b) { return du + b * columns_ + 2 * features; },
                        [&](int64_t b, int64_t unit, auto sum, int64_t) {
                          reset(at, t, b, unit, sum, starts);
                        });
