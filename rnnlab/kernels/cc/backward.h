@@ -184,7 +184,7 @@ class BackwardLoop {
   template <class From, class Use>
   void for_products(const Matrix& matrix, Range rows, Range panels, From from, Use use) {
     for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
+      for_tiles<kTileVectors>(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         const T* row[kRows];
         for (int r = 0; r < kRows; ++r) row[r] = from(first + r);

@@ -98,7 +98,7 @@ class ForwardLoop {
       for_vectors(p, [&](int v, int gate, int64_t unit, int64_t valid) {
         bias[v] = biases ? load(biases + gate * a_.sizes.features + unit, valid) : Vector<T>{};
       });
-      for_tiles({0, steps * count}, [&](int64_t first, auto height) {
+      for_tiles<kVectors>({0, steps * count}, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         const T* from[kRows];
         Vector<T> sums[kRows][kVectors];
@@ -179,7 +179,7 @@ class Forward : public ForwardLoop<T, Cell, kSave, Forward<T, Cell, kSave>> {
     const int64_t t = a_.sizes.time(index);
     this->set(starts, index, rows);
     for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
+      for_tiles<kVectors>(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         Vector<T> us[kRows][kVectors] = {};
         multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);

@@ -131,7 +131,7 @@ class LayerNormForward : public ForwardLoop<T, LayerNormLSTM, kSave, LayerNormFo
   void products(int64_t index, Range rows, Range units, const RowStarts<T>& starts) {
     const Range panels = Matrix::of(units);
     for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
+      for_tiles<kVectors>(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         Vector<T> us[kRows][kVectors] = {};
         multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);

@@ -1,4 +1,4 @@
-// Matrix products by tiles: up to kTileRows rows times one panel of a matrix.
+// Matrix products by tiles: a few rows times one panel of a matrix.
 #pragma once
 
 #include <type_traits>
@@ -108,22 +108,27 @@ inline __attribute__((always_inline)) void multiply(const T* const* rows, const 
   }
 }
 
+// Calls tile(first row, height), the height a constant of at most `Highest`.
+template <int Highest, class Tile>
+void with_height(int64_t height, int64_t first, Tile& tile) {
+  if constexpr (Highest > 1) {
+    if (height < Highest) return with_height<Highest - 1>(height, first, tile);
+  }
+  tile(first, std::integral_constant<int, Highest>());
+}
+
+// Rows of a tile whose sums leave registers for what they are made of. A narrow panel's is higher.
+template <int Vectors>
+constexpr int kRowsOfTile = std::min(8, kTileRows * kTileVectors / Vectors);
+
 // Calls tile(first row, a constant number of rows) for tiles of nearly equal height.
-template <class Tile>
+template <int Vectors, class Tile>
 void for_tiles(Range rows, Tile tile) {
   const int64_t count = rows.end - rows.begin;
-  const int tiles = (count + kTileRows - 1) / kTileRows;
+  const int tiles = (count + kRowsOfTile<Vectors> - 1) / kRowsOfTile<Vectors>;
   for (int i = 0; i < tiles; ++i) {
     const Range here = part(count, i, tiles);
-    const int64_t first = rows.begin + here.begin;
-    switch (here.end - here.begin) {
-      case 1: tile(first, std::integral_constant<int, 1>()); break;
-      case 2: tile(first, std::integral_constant<int, 2>()); break;
-      case 3: tile(first, std::integral_constant<int, 3>()); break;
-      case 4: tile(first, std::integral_constant<int, kTileRows < 4 ? kTileRows : 4>()); break;
-      case 5: tile(first, std::integral_constant<int, kTileRows < 5 ? kTileRows : 5>()); break;
-      default: tile(first, std::integral_constant<int, kTileRows>());
-    }
+    with_height<kRowsOfTile<Vectors>>(here.end - here.begin, rows.begin + here.begin, tile);
   }
 }
 

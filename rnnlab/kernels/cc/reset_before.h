@@ -41,7 +41,7 @@ class ResetBeforeForward
     };
     const Range first_panels = First::of(units), second_panels = Second::of(units);
     for (int64_t p = first_panels.begin; p < first_panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
+      for_tiles<First::kVectors>(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         Vector<T> us[kRows][First::kVectors] = {};
         multiply<T, kRows, First::kVectors>(&starts.h[first], first_.panel(p), first_.depth(), us);
@@ -55,7 +55,7 @@ class ResetBeforeForward
     }
     this->meet();
     for (int64_t p = second_panels.begin; p < second_panels.end; ++p) {
-      for_tiles(rows, [&](int64_t first, auto height) {
+      for_tiles<Second::kVectors>(rows, [&](int64_t first, auto height) {
         constexpr int kRows = decltype(height)::value;
         Vector<T> us[kRows][Second::kVectors] = {};
         const T* from[kRows];
