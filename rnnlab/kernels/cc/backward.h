@@ -39,16 +39,14 @@ template <class T, class Cell, class Loop>
 class BackwardLoop {
  protected:
   static constexpr int kGates = Cell::kGates;
-  using Matrix = Panels<T, 1, kTileVectors>;
-  static constexpr int64_t kUnits = Matrix::kUnits;
+  using Matrix = Panels<T, 1>;
   using Gradient = OuterProducts<T, kGates>;
 
  public:
   BackwardLoop(const BackwardArrays<T>& arrays, int wanted)
       : a_(arrays),
         columns_(kGates * a_.sizes.features),
-        input_(a_.dxs ? columns_ : 0, a_.dxs ? a_.sizes.inputs : 0),
-        split_(a_.sizes, (Cell::kRecurrent ? columns_ : 0) * sizeof(T), kUnits, wanted) {}
+        split_(a_.sizes, (Cell::kRecurrent ? columns_ : 0) * sizeof(T), kLanes<T>, wanted) {}
 
   int threads() const { return split_.threads(); }
 
@@ -56,16 +54,20 @@ class BackwardLoop {
     barrier_ = std::make_unique<Barrier>(size);
     block_ = std::clamp<int64_t>(kBlockRows / std::max<int64_t>(a_.sizes.batch, 1), 1,
                                  a_.sizes.length);
+    const int64_t inputs = a_.dxs ? a_.sizes.inputs : 0;
+    input_ = Matrix(columns_, cuts_in_groups(inputs, kLanes<T>, split_.parts_of_units(size)),
+                    split_.height() * block_);
+    loop().prepare_kernels(split_.cuts(size));
     du_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
     if (Cell::kSeparate) dz_ = Scratch<T>(block_ * a_.sizes.batch * columns_);
     for (int p = 0; p < split_.parts(size); ++p) {
-      const Range rows = split_.rows(p), panels = Matrix::of(split_.units(p, size));
+      const Range rows = split_.rows(p), units = split_.units(p, size);
       const int64_t height = block_ * (rows.end - rows.begin);
       const bool own = p == 0 || !split_.by_rows();  // the first one's is the sum of all
-      inputs_.emplace_back(a_.sizes.inputs, a_.sizes.features, height, panels,
+      inputs_.emplace_back(a_.sizes.inputs, a_.sizes.features, height, units,
                            own ? a_.dkernel : nullptr, own ? a_.dbias : nullptr);
       carries_.emplace_back(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features, height,
-                            panels, own ? a_.drecurrent_kernel : nullptr, nullptr);
+                            units, own ? a_.drecurrent_kernel : nullptr, nullptr);
     }
   }
 
@@ -88,7 +90,9 @@ class BackwardLoop {
 
   void sequence(int p, int size) {
     const Range rows = split_.rows(p), units = split_.units(p, size);
-    const Range inputs = split_.by_rows() ? Range{0, input_.count()} : part(input_.count(), p, size);
+    const Range inputs = split_.by_rows()
+                             ? Range{0, a_.sizes.inputs}
+                             : part_in_groups(a_.sizes.inputs, kLanes<T>, p, size);
     start(rows, units);
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t end = a_.sizes.length; end > 0; end -= std::min(end, block_)) {
@@ -160,45 +164,25 @@ class BackwardLoop {
   // What goes through u, which is h times a kernel, back to h.
   void through_carry(const Matrix& kernel, Range rows, Range units, const T* du) {
     const int64_t features = a_.sizes.features;
-    for_products(kernel, rows, Matrix::of(units), [&](int64_t b) { return du + b * columns_; },
-                 [&](int64_t b, int64_t unit, auto sum, int64_t n) {
-                   T* to = a_.first_h + b * features + unit;
-                   store(to, load(to, n) + sum, n);
-                 });
+    kernel.products(rows, units, [&](int64_t b) { return du + b * columns_; },
+                    [&](int64_t b, int64_t unit, const Vector<T>* sum) {
+                      T* to = a_.first_h + b * features + unit;
+                      store(to, load(to, features - unit) + *sum, features - unit);
+                    });
   }
 
   // What goes through z back to the inputs, of a block of steps at once.
-  void through_inputs(Range steps, Range rows, Range panels) {
+  void through_inputs(Range steps, Range rows, Range inputs) {
     const Scratch<T>& dz = Cell::kSeparate ? dz_ : du_;
     const int64_t count = rows.end - rows.begin;
-    for_products(input_, {0, (steps.end - steps.begin) * count}, panels,
-                 [&](int64_t r) { return row(dz, r / count, rows.begin + r % count); },
-                 [&](int64_t r, int64_t unit, auto sum, int64_t n) {
-                   const int64_t t = a_.sizes.time(steps.begin + r / count);
-                   const int64_t b = rows.begin + r % count;
-                   store(a_.dxs + (t * a_.sizes.batch + b) * a_.sizes.inputs + unit, sum, n);
-                 });
-  }
-
-  // use(row, unit, sums, how many of them) for each vector of the rows `from` times a matrix.
-  template <class From, class Use>
-  void for_products(const Matrix& matrix, Range rows, Range panels, From from, Use use) {
-    for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles<kTileVectors>(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        const T* row[kRows];
-        for (int r = 0; r < kRows; ++r) row[r] = from(first + r);
-        Vector<T> sums[kRows][kTileVectors] = {};
-        multiply<T, kRows, kTileVectors>(row, matrix.panel(p), matrix.depth(), sums);
-        for (int r = 0; r < kRows; ++r) {
-          for (int v = 0; v < kTileVectors; ++v) {
-            const int64_t unit = p * kUnits + v * kLanes<T>;
-            const int64_t valid = std::min<int64_t>(kLanes<T>, matrix.features() - unit);
-            if (valid > 0) use(first + r, unit, sums[r][v], valid);
-          }
-        }
-      });
-    }
+    input_.products({0, (steps.end - steps.begin) * count}, inputs,
+                    [&](int64_t r) { return row(dz, r / count, rows.begin + r % count); },
+                    [&](int64_t r, int64_t unit, const Vector<T>* sum) {
+                      const int64_t t = a_.sizes.time(steps.begin + r / count);
+                      const int64_t b = rows.begin + r % count;
+                      T* to = a_.dxs + (t * a_.sizes.batch + b) * a_.sizes.inputs + unit;
+                      store(to, *sum, a_.sizes.inputs - unit);
+                    });
   }
 
   // Parts of the rows each have a sum of their own, of all weights.
@@ -249,11 +233,13 @@ class Backward : public BackwardLoop<T, Cell, Backward<T, Cell>> {
   using typename Base::Matrix;
 
  public:
-  Backward(const BackwardArrays<T>& arrays, int wanted)
-      : Base(arrays, wanted),
-        recurrent_(Cell::kRecurrent ? this->columns_ : 0, a_.sizes.features) {}
+  using Base::Base;
 
  private:
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    recurrent_ = Matrix(Cell::kRecurrent ? this->columns_ : 0, cuts, split_.height());
+  }
+
   void pack(int rank, int size) {
     recurrent_.pack_transposed(part(recurrent_.count(), rank, size), a_.recurrent_kernel,
                                this->columns_);

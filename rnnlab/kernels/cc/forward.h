@@ -21,21 +21,22 @@ template <class T, class Cell, bool kSave, class Loop>
 class ForwardLoop {
  protected:
   static constexpr int kGates = Cell::kGates;
-  static constexpr int kBlocks = kTileVectors / kGates;
-  using Matrix = Panels<T, kGates, kBlocks>;
-  static constexpr int kVectors = Matrix::kVectors;
+  using Matrix = Panels<T, kGates>;
 
  public:
-  // Units are shared out in groups.
-  ForwardLoop(const ForwardArrays<T>& arrays, int64_t group, int wanted)
+  ForwardLoop(const ForwardArrays<T>& arrays, int wanted)
       : a_(arrays),
-        input_(a_.sizes.inputs, a_.sizes.features),
-        split_(a_.sizes, (Cell::kRecurrent ? a_.sizes.features : 0) * kGates * sizeof(T), group,
-               wanted) {}
+        split_(a_.sizes, (Cell::kRecurrent ? a_.sizes.features : 0) * kGates * sizeof(T),
+               kLanes<T>, wanted) {}
 
   int threads() const { return split_.threads(); }
 
-  void prepare(int size) { barrier_ = std::make_unique<Barrier>(size); }
+  void prepare(int size) {
+    barrier_ = std::make_unique<Barrier>(size);
+    const std::vector<int64_t> cuts = split_.cuts(size);
+    input_ = Matrix(a_.sizes.inputs, cuts, split_.height() * block_steps());
+    loop().prepare_kernels(cuts);
+  }
 
   void run(int rank, int size) {
     input_.pack(part(input_.count(), rank, size), a_.kernel, row_stride());
@@ -52,13 +53,10 @@ class ForwardLoop {
     if (!split_.by_rows()) barrier_->wait();
   }
 
-  // z of a row: the vectors of one panel after another, whole ones also where units end.
+  // z of a row: for each vector of its units, the gates.
   static int64_t z_row(Range units) {
-    const Range panels = Matrix::of(units);
-    return (panels.end - panels.begin) * kVectors * kLanes<T>;
+    return (units.end - units.begin + kLanes<T> - 1) / kLanes<T> * kLanes<T> * kGates;
   }
-
-  // Where the gates of a vector of units lie in it.
   static int64_t z_of(Range units, int64_t unit) { return (unit - units.begin) * kGates; }
 
   void sequence(int p, int size) {
@@ -69,9 +67,12 @@ class ForwardLoop {
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t begin = 0; begin < a_.sizes.length; begin += block) {
       const int64_t steps = std::min(block, a_.sizes.length - begin);
-      project(begin, steps, rows, units, a_.bias, [&](int64_t r, int64_t unit, auto sums) {
+      project(begin, steps, rows, units, [&](int64_t r, int64_t unit, const Vector<T>* sums) {
         T* to = zs + r * z_row(units) + z_of(units, unit);
-        for (int v = 0; v < kVectors; ++v) store(to + v * kLanes<T>, sums[v]);
+        for (int g = 0; g < kGates; ++g) {
+          const T* bias = a_.bias + g * a_.sizes.features + unit;
+          store(to + g * kLanes<T>, sums[g] + load(bias, a_.sizes.features - unit));
+        }
       });
       for (int64_t i = 0; i < steps; ++i) {
         loop().step(begin + i, rows, units, zs + i * z_step, starts);
@@ -80,38 +81,23 @@ class ForwardLoop {
     }
   }
 
-  // How many steps wait in cache: for all parts alike, lest those that meet at every step project at
-  // different times and wait for one another.
+  // How many steps wait in cache: for all parts alike. Those that meet at every step and project at
+  // different times would wait for one another.
   int64_t block_steps() const {
     const int64_t numbers = a_.sizes.carry() * kGates / threads();
     const int64_t bytes = std::max<int64_t>(numbers * sizeof(T), 1);
     return std::clamp<int64_t>(kCacheBytes / bytes, 1, a_.sizes.length);
   }
 
-  // put(row of the block, first unit of a panel, its vectors) for x W + bias of a block of steps.
+  // put(row of the block, unit, sums of its gates) for x W of a block of steps.
   template <class Put>
-  void project(int64_t begin, int64_t steps, Range rows, Range units, const T* biases, Put put) {
+  void project(int64_t begin, int64_t steps, Range rows, Range units, Put put) const {
     const int64_t count = rows.end - rows.begin;
-    const Range panels = Matrix::of(units);
-    for (int64_t p = panels.begin; p < panels.end; ++p) {
-      Vector<T> bias[kVectors];
-      for_vectors(p, [&](int v, int gate, int64_t unit, int64_t valid) {
-        bias[v] = biases ? load(biases + gate * a_.sizes.features + unit, valid) : Vector<T>{};
-      });
-      for_tiles<kVectors>({0, steps * count}, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        const T* from[kRows];
-        Vector<T> sums[kRows][kVectors];
-        for (int r = 0; r < kRows; ++r) {
-          const int64_t t = a_.sizes.time(begin + (first + r) / count);
-          const int64_t b = rows.begin + (first + r) % count;
-          from[r] = a_.xs + (t * a_.sizes.batch + b) * a_.sizes.inputs;
-          for (int v = 0; v < kVectors; ++v) sums[r][v] = bias[v];
-        }
-        multiply<T, kRows, kVectors>(from, input_.panel(p), input_.depth(), sums);
-        for (int r = 0; r < kRows; ++r) put(first + r, p * Matrix::kUnits, &sums[r][0]);
-      });
-    }
+    auto row = [&](int64_t r) {
+      const int64_t t = a_.sizes.time(begin + r / count), b = rows.begin + r % count;
+      return a_.xs + (t * a_.sizes.batch + b) * a_.sizes.inputs;
+    };
+    input_.products({0, steps * count}, units, row, put);
   }
 
   // What a step leaves: masked rows stay as they were.
@@ -143,17 +129,6 @@ class ForwardLoop {
 
  private:
   Loop& loop() { return static_cast<Loop&>(*this); }
-
-  template <class Use>
-  void for_vectors(int64_t p, Use use) {
-    for (int block = 0; block < kBlocks; ++block) {
-      const int64_t unit = p * Matrix::kUnits + block * kLanes<T>;
-      for (int gate = 0; gate < kGates; ++gate) {
-        const int64_t valid = std::clamp<int64_t>(a_.sizes.features - unit, 0, kLanes<T>);
-        use(block * kGates + gate, gate, valid ? unit : 0, valid);
-      }
-    }
-  }
 };
 
 // Cells whose gates need one product and nothing of other units.
@@ -161,37 +136,29 @@ template <class T, class Cell, bool kSave>
 class Forward : public ForwardLoop<T, Cell, kSave, Forward<T, Cell, kSave>> {
   using Base = ForwardLoop<T, Cell, kSave, Forward>;
   friend Base;
-  using Base::a_, Base::kBlocks, Base::kGates, Base::kVectors;
+  using Base::a_, Base::kGates, Base::split_;
   using typename Base::Matrix;
 
  public:
-  Forward(const ForwardArrays<T>& arrays, int wanted)
-      : Base(arrays, Matrix::kUnits, wanted),
-        recurrent_(Cell::kRecurrent ? a_.sizes.features : 0, a_.sizes.features) {}
+  using Base::Base;
 
  private:
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    recurrent_ = Matrix(Cell::kRecurrent ? a_.sizes.features : 0, cuts, split_.height());
+  }
+
   void pack(int rank, int size) {
     recurrent_.pack(part(recurrent_.count(), rank, size), a_.recurrent_kernel, this->row_stride());
   }
 
   void step(int64_t index, Range rows, Range units, const T* zs, RowStarts<T>& starts) {
-    const Range panels = Matrix::of(units);
     const int64_t t = a_.sizes.time(index);
     this->set(starts, index, rows);
-    for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles<kVectors>(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        Vector<T> us[kRows][kVectors] = {};
-        multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);
-        for (int r = 0; r < kRows; ++r) {
-          const T* z = zs + (first + r - rows.begin) * Base::z_row(units);
-          for (int block = 0; block < kBlocks; ++block) {
-            const int64_t unit = p * Matrix::kUnits + block * kLanes<T>;
-            update(t, first + r, unit, z + Base::z_of(units, unit), us[r] + block * kGates, starts);
-          }
-        }
-      });
-    }
+    recurrent_.products(rows, units, [&](int64_t b) { return starts.h[b]; },
+                        [&](int64_t b, int64_t unit, const Vector<T>* u) {
+                          const T* z = zs + (b - rows.begin) * Base::z_row(units);
+                          update(t, b, unit, z + Base::z_of(units, unit), u, starts);
+                        });
   }
 
   // The gates of one vector of units of one row. One function for tiles of all heights: compiled
@@ -200,7 +167,6 @@ class Forward : public ForwardLoop<T, Cell, kSave, Forward<T, Cell, kSave>> {
                                         const Vector<T>* u, const RowStarts<T>& starts) {
     const Sizes& sizes = a_.sizes;
     const int64_t valid = std::min<int64_t>(kLanes<T>, sizes.features - unit);
-    if (valid <= 0) return;
     Vector<T> z[kGates], saved[Cell::kSaved + 1], bias{};
     for (int g = 0; g < kGates; ++g) z[g] = load(z_memory + g * kLanes<T>);
     if (a_.gating) bias = load(a_.gating + unit, valid);

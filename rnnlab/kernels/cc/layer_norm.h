@@ -90,18 +90,21 @@ class LayerNormForward : public ForwardLoop<T, LayerNormLSTM, kSave, LayerNormFo
   using Cell = LayerNormLSTM;
   using Base = ForwardLoop<T, Cell, kSave, LayerNormForward>;
   friend Base;
-  using Base::a_, Base::kGates, Base::kVectors, Base::split_;
+  using Base::a_, Base::kGates, Base::split_;
   using typename Base::Matrix;
 
  public:
   LayerNormForward(const ForwardArrays<T>& arrays, int wanted)
-      : Base(arrays, Matrix::kUnits, wanted),
+      : Base(arrays, wanted),
         params_(a_.bias, a_.gating, a_.sizes.features),
-        recurrent_(a_.sizes.features, a_.sizes.features),
         block_(this->block_steps()),
         kept_(kSave ? 0 : block_ * a_.sizes.carry() * Cell::kSaved) {}
 
  private:
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    recurrent_ = Matrix(a_.sizes.features, cuts, split_.height());
+  }
+
   void pack(int rank, int size) {
     recurrent_.pack(part(recurrent_.count(), rank, size), a_.recurrent_kernel, this->row_stride());
   }
@@ -114,7 +117,7 @@ class LayerNormForward : public ForwardLoop<T, LayerNormLSTM, kSave, LayerNormFo
     RowStarts<T> starts(a_.sizes.batch);
     for (int64_t begin = 0; begin < a_.sizes.length; begin += block_) {
       const int64_t end = std::min(begin + block_, a_.sizes.length);
-      this->project(begin, end - begin, rows, units, nullptr,
+      this->project(begin, end - begin, rows, units,
                     [&](int64_t r, int64_t unit, const Vector<T>* sums) {
                       keep(kept(begin + r / count, rows.begin + r % count), unit, sums);
                     });
@@ -129,17 +132,10 @@ class LayerNormForward : public ForwardLoop<T, LayerNormLSTM, kSave, LayerNormFo
   }
 
   void products(int64_t index, Range rows, Range units, const RowStarts<T>& starts) {
-    const Range panels = Matrix::of(units);
-    for (int64_t p = panels.begin; p < panels.end; ++p) {
-      for_tiles<kVectors>(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        Vector<T> us[kRows][kVectors] = {};
-        multiply<T, kRows, kVectors>(&starts.h[first], recurrent_.panel(p), recurrent_.depth(), us);
-        for (int r = 0; r < kRows; ++r) {
-          keep(kept(index, first + r) + kGates * a_.sizes.features, p * Matrix::kUnits, us[r]);
-        }
-      });
-    }
+    recurrent_.products(rows, units, [&](int64_t b) { return starts.h[b]; },
+                        [&](int64_t b, int64_t unit, const Vector<T>* u) {
+                          keep(kept(index, b) + kGates * a_.sizes.features, unit, u);
+                        });
   }
 
   void keep(T* to, int64_t unit, const Vector<T>* sums) const {
@@ -196,13 +192,16 @@ class LayerNormBackward : public BackwardLoop<T, LayerNormLSTM, LayerNormBackwar
   LayerNormBackward(const BackwardArrays<T>& arrays, int wanted)
       : Base(arrays, wanted),
         params_(a_.bias, a_.gating, a_.sizes.features),
-        recurrent_(this->columns_, a_.sizes.features),
         sums_(this->threads() * params()) {
     std::fill(sums_.data(), sums_ + this->threads() * params(), T(0));
   }
 
  private:
   int64_t params() const { return 14 * a_.sizes.features; }
+
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    recurrent_ = Matrix(this->columns_, cuts, split_.height());
+  }
 
   void pack(int rank, int size) {
     recurrent_.pack_transposed(part(recurrent_.count(), rank, size), a_.recurrent_kernel,

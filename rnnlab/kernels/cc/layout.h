@@ -20,6 +20,17 @@ struct Sizes {
   bool resets(int64_t t, int64_t b) const { return reset && reset[t * batch + b]; }
 };
 
+// Part `p` of `size` of `count`, in whole groups; and where all of them begin, with the end.
+inline Range part_in_groups(int64_t count, int64_t group, int p, int size) {
+  const Range here = part((count + group - 1) / group, p, size);
+  return {here.begin * group, std::min(here.end * group, count)};
+}
+inline std::vector<int64_t> cuts_in_groups(int64_t count, int64_t group, int size) {
+  std::vector<int64_t> cuts = {0};
+  for (int p = 0; p < size; ++p) cuts.push_back(part_in_groups(count, group, p, size).end);
+  return cuts;
+}
+
 // The work in parts. Parts are of the rows, and then never wait for one another, or of the units, and
 // then keep their share of the recurrent kernel in a core's cache and meet at every step.
 //
@@ -43,9 +54,15 @@ class Split {
   Range rows(int p) const { return by_rows_ ? part(batch_, p, wanted_) : Range{0, batch_}; }
   Range units(int p, int size) const {
     if (by_rows_) return {0, features_};
-    const Range here = part(groups(), p, size);
-    return {here.begin * group_, std::min(here.end * group_, features_)};
+    return part_in_groups(features_, group_, p, size);
   }
+  // Where parts of the units begin, and the end.
+  std::vector<int64_t> cuts(int size) const {
+    return cuts_in_groups(features_, group_, parts_of_units(size));
+  }
+  int parts_of_units(int size) const { return by_rows_ ? 1 : size; }
+  // Rows of a part.
+  int64_t height() const { return by_rows_ ? (batch_ + wanted_ - 1) / wanted_ : batch_; }
 
  private:
   static constexpr int64_t kSharedKernelBytes = 512 << 10;

@@ -8,30 +8,29 @@
 namespace rnnlab {
 
 // One part of the gradient of a kernel [inputs, Gates * features] and of its bias, added
-// up block by block of rows. It holds its columns, panel by panel as `Panels` lays them out.
+// up block by block of rows. It holds the columns of its units, panel by panel and gate by gate.
 template <class T, int Gates>
 class OuterProducts {
   static constexpr int64_t kUnits = kTileVectors * kLanes<T>;
+  static constexpr int kHeight = kTileRows<kTileVectors>;
 
  public:
   // The gradient goes to `kernel` and `bias`, or, where they are null, into memory of its own.
-  OuterProducts(int64_t inputs, int64_t features, int64_t height, Range panels, T* kernel, T* bias)
-      : inputs_(inputs), features_(features), height_(height), panels_(panels), rows_(height),
-        packed_(tiles() * height * kTileRows), columns_(blocks() * height * kUnits),
+  OuterProducts(int64_t inputs, int64_t features, int64_t height, Range units, T* kernel, T* bias)
+      : inputs_(inputs), features_(features), height_(height), units_(units), rows_(height),
+        packed_(tiles() * height * kHeight), columns_(blocks() * height * kUnits),
         kernel_(kernel), bias_(bias) {
     if (!kernel) kernel_ = (own_kernel_ = Scratch<T>(inputs * Gates * features)).data();
     if (!bias) bias_ = (own_bias_ = Scratch<T>(Gates * features)).data();
     std::fill(fresh_, fresh_ + Gates, true);
-    // No row sets the units that a last panel has too many.
-    std::fill(columns_.data(), columns_ + blocks() * height * kUnits, T(0));
   }
 
   // What the kernel read in a row: it has to stay where it is until `add`.
   void set_row(int64_t row, const T* from) { rows_[row] = from; }
 
   void set_columns(int64_t row, int gate, int64_t unit, Vector<T> values) {
-    T* block = columns_ + ((unit / kUnits - panels_.begin) * Gates + gate) * height_ * kUnits;
-    store(block + row * kUnits + unit % kUnits, values);
+    const int64_t panel = (unit - units_.begin) / kUnits, lane = (unit - units_.begin) % kUnits;
+    store(columns_ + ((panel * Gates + gate) * height_ + row) * kUnits + lane, values);
   }
 
   // Adds the products of the first `height` rows with the columns of `other`, of the same shape: those
@@ -40,12 +39,15 @@ class OuterProducts {
     pack(height);
     for_columns(gates, [&](const T* block, int64_t column, int64_t units) {
       const bool fresh = fresh_[column / features_];
-      for (int64_t tile = 0; tile < tiles(); ++tile) {
-        const T* packed = packed_ + tile * height_ * kTileRows;
-        const int64_t count = std::min<int64_t>(kTileRows, inputs_ - tile * kTileRows);
-        T* to = kernel_ + tile * kTileRows * Gates * features_ + column;
-        add_tile(height, packed, other.columns_ + (block - columns_.data()), to, count, units, fresh);
-      }
+      const T* others = other.columns_ + (block - columns_.data());
+      with_constant<kTileVectors>((units + kLanes<T> - 1) / kLanes<T>, [&](auto width) {
+        for (int64_t tile = 0; tile < tiles(); ++tile) {
+          const T* packed = packed_ + tile * height_ * kHeight;
+          const int64_t count = std::min<int64_t>(kHeight, inputs_ - tile * kHeight);
+          T* to = kernel_ + tile * kHeight * Gates * features_ + column;
+          add_tile<decltype(width)::value>(height, packed, others, to, count, units, fresh);
+        }
+      });
     });
     for (int64_t gate = gates.begin; gate < gates.end; ++gate) fresh_[gate] = false;
   }
@@ -76,50 +78,51 @@ class OuterProducts {
   const T* bias(int gate) const { return bias_ + gate * features_; }
 
  private:
-  int64_t tiles() const { return (inputs_ + kTileRows - 1) / kTileRows; }
-  int64_t blocks() const { return (panels_.end - panels_.begin) * Gates; }
+  int64_t tiles() const { return (inputs_ + kHeight - 1) / kHeight; }
+  int64_t blocks() const { return (units_.end - units_.begin + kUnits - 1) / kUnits * Gates; }
 
   // use(block of columns, the first one's place in the kernel, how many of them there are)
   template <class Use>
   void for_columns(Range gates, Use use) const {
     for (int64_t block = 0; block < blocks(); ++block) {
       if (block % Gates < gates.begin || block % Gates >= gates.end) continue;
-      const int64_t unit = (panels_.begin + block / Gates) * kUnits;
+      const int64_t unit = units_.begin + block / Gates * kUnits;
       use(columns_ + block * height_ * kUnits, block % Gates * features_ + unit,
-          std::min(kUnits, features_ - unit));
+          std::min(kUnits, units_.end - unit));
     }
   }
 
-  // The rows as [tile][row][kTileRows], so that a tile reads one stream.
+  // The rows as [tile][row][kHeight], so that a tile reads one stream.
   void pack(int64_t height) {
-    const int64_t whole = inputs_ / kTileRows, rest = inputs_ % kTileRows;
+    const int64_t whole = inputs_ / kHeight, rest = inputs_ % kHeight;
     for (int64_t r = 0; r < height; ++r) {
       const T* from = rows_[r];
-      T* to = packed_ + r * kTileRows;
-      for (int64_t tile = 0; tile < whole; ++tile, from += kTileRows, to += height_ * kTileRows) {
-        std::memcpy(to, from, kTileRows * sizeof(T));
+      T* to = packed_ + r * kHeight;
+      for (int64_t tile = 0; tile < whole; ++tile, from += kHeight, to += height_ * kHeight) {
+        std::memcpy(to, from, kHeight * sizeof(T));
       }
       if (!rest) continue;
-      std::fill(std::copy(from, from + rest, to), to + kTileRows, T(0));
+      std::fill(std::copy(from, from + rest, to), to + kHeight, T(0));
     }
   }
 
+  template <int Width>
   void add_tile(int64_t height, const T* packed, const T* columns, T* to, int64_t count,
                 int64_t units, bool fresh) const {
-    Vector<T> sum[kTileRows][kTileVectors] = {};
-    for (int64_t r = 0; r < height; ++r, packed += kTileRows, columns += kUnits) {
-      Vector<T> b[kTileVectors];
+    Vector<T> sum[kHeight][Width] = {};
+    for (int64_t r = 0; r < height; ++r, packed += kHeight, columns += kUnits) {
+      Vector<T> b[Width];
 #pragma GCC unroll 8
-      for (int v = 0; v < kTileVectors; ++v) b[v] = load(columns + v * kLanes<T>);
+      for (int v = 0; v < Width; ++v) b[v] = load(columns + v * kLanes<T>);
 #pragma GCC unroll 8
-      for (int i = 0; i < kTileRows; ++i) {
+      for (int i = 0; i < kHeight; ++i) {
         const Vector<T> a = fill(packed[i]);
 #pragma GCC unroll 8
-        for (int v = 0; v < kTileVectors; ++v) sum[i][v] += a * b[v];
+        for (int v = 0; v < Width; ++v) sum[i][v] += a * b[v];
       }
     }
     for (int64_t i = 0; i < count; ++i, to += Gates * features_) {
-      for (int64_t v = 0; v < kTileVectors && v * kLanes<T> < units; ++v) {
+      for (int v = 0; v < Width; ++v) {
         T* at = to + v * kLanes<T>;
         const int64_t valid = units - v * kLanes<T>;
         store(at, fresh ? sum[i][v] : load(at, valid) + sum[i][v], valid);
@@ -128,7 +131,7 @@ class OuterProducts {
   }
 
   int64_t inputs_, features_, height_;
-  Range panels_;
+  Range units_;
   std::vector<const T*> rows_;
   Scratch<T> packed_, columns_, own_kernel_, own_bias_;
   T *kernel_, *bias_;

@@ -14,19 +14,18 @@ class ResetBeforeForward
   using Cell = ResetBeforeGRU;
   using Base = ForwardLoop<T, Cell, kSave, ResetBeforeForward>;
   friend Base;
-  using Base::a_, Base::kGates;
-  static constexpr int kBlocks = kTileVectors / 2;
-  using First = Panels<T, 2, kBlocks>;        // of r and z
-  using Second = Panels<T, 1, kTileVectors>;  // of n
+  using Base::a_, Base::kGates, Base::split_;
 
  public:
   ResetBeforeForward(const ForwardArrays<T>& arrays, int wanted)
-      : Base(arrays, Second::kUnits, wanted),
-        first_(a_.sizes.features, a_.sizes.features),
-        second_(a_.sizes.features, a_.sizes.features),
-        kept_(kSave ? 0 : a_.sizes.carry() * Cell::kSaved) {}
+      : Base(arrays, wanted), kept_(kSave ? 0 : a_.sizes.carry() * Cell::kSaved) {}
 
  private:
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    first_ = Panels<T, 2>(a_.sizes.features, cuts, split_.height());
+    second_ = Panels<T, 1>(a_.sizes.features, cuts, split_.height());
+  }
+
   void pack(int rank, int size) {
     const T* of_n = a_.recurrent_kernel + 2 * a_.sizes.features;
     first_.pack(part(first_.count(), rank, size), a_.recurrent_kernel, this->row_stride());
@@ -39,36 +38,15 @@ class ResetBeforeForward
     auto z = [&](int64_t b, int64_t unit) {
       return zs + (b - rows.begin) * Base::z_row(units) + Base::z_of(units, unit);
     };
-    const Range first_panels = First::of(units), second_panels = Second::of(units);
-    for (int64_t p = first_panels.begin; p < first_panels.end; ++p) {
-      for_tiles<First::kVectors>(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        Vector<T> us[kRows][First::kVectors] = {};
-        multiply<T, kRows, First::kVectors>(&starts.h[first], first_.panel(p), first_.depth(), us);
-        for (int r = 0; r < kRows; ++r) {
-          for (int block = 0; block < kBlocks; ++block) {
-            const int64_t unit = p * First::kUnits + block * kLanes<T>;
-            if (unit < units.end) reset(t, first + r, unit, z(first + r, unit), us[r] + 2 * block, starts);
-          }
-        }
-      });
-    }
+    first_.products(rows, units, [&](int64_t b) { return starts.h[b]; },
+                    [&](int64_t b, int64_t unit, const Vector<T>* u) {
+                      reset(t, b, unit, z(b, unit), u, starts);
+                    });
     this->meet();
-    for (int64_t p = second_panels.begin; p < second_panels.end; ++p) {
-      for_tiles<Second::kVectors>(rows, [&](int64_t first, auto height) {
-        constexpr int kRows = decltype(height)::value;
-        Vector<T> us[kRows][Second::kVectors] = {};
-        const T* from[kRows];
-        for (int r = 0; r < kRows; ++r) from[r] = kept(t, first + r, 3);
-        multiply<T, kRows, Second::kVectors>(from, second_.panel(p), second_.depth(), us);
-        for (int r = 0; r < kRows; ++r) {
-          for (int v = 0; v < Second::kVectors; ++v) {
-            const int64_t unit = p * Second::kUnits + v * kLanes<T>;
-            if (unit < units.end) renew(t, first + r, unit, z(first + r, unit), us[r][v], starts);
-          }
-        }
-      });
-    }
+    second_.products(rows, units, [&](int64_t b) { return kept(t, b, 3); },
+                     [&](int64_t b, int64_t unit, const Vector<T>* u) {
+                       renew(t, b, unit, z(b, unit), *u, starts);
+                     });
   }
 
   // One function each for tiles of all heights: see Forward.
@@ -98,8 +76,8 @@ class ResetBeforeForward
     return of_step + (b * Cell::kSaved + s) * a_.sizes.features;
   }
 
-  First first_;
-  Second second_;
+  Panels<T, 2> first_;   // of r and z
+  Panels<T, 1> second_;  // of n
   Scratch<T> kept_;  // of one step
 };
 
@@ -108,16 +86,18 @@ class ResetBeforeBackward : public BackwardLoop<T, ResetBeforeGRU, ResetBeforeBa
   using Cell = ResetBeforeGRU;
   using Base = BackwardLoop<T, Cell, ResetBeforeBackward>;
   friend Base;
-  using Base::a_, Base::du_, Base::inputs_, Base::carries_, Base::columns_;
+  using Base::a_, Base::du_, Base::inputs_, Base::carries_, Base::columns_, Base::split_;
   using typename Base::Matrix;
 
  public:
-  ResetBeforeBackward(const BackwardArrays<T>& arrays, int wanted)
-      : Base(arrays, wanted),
-        first_(2 * a_.sizes.features, a_.sizes.features),
-        second_(a_.sizes.features, a_.sizes.features) {}
+  using Base::Base;
 
  private:
+  void prepare_kernels(const std::vector<int64_t>& cuts) {
+    first_ = Matrix(2 * a_.sizes.features, cuts, split_.height());
+    second_ = Matrix(a_.sizes.features, cuts, split_.height());
+  }
+
   void pack(int rank, int size) {
     const Range panels = part(first_.count(), rank, size);
     first_.pack_transposed(panels, a_.recurrent_kernel, columns_);
@@ -135,11 +115,10 @@ class ResetBeforeBackward : public BackwardLoop<T, ResetBeforeGRU, ResetBeforeBa
       }
     }
     this->meet();
-    this->for_products(second_, at.rows, Matrix::of(at.units),
-                       [&](int64_t b) { return du + b * columns_ + 2 * features; },
-                       [&](int64_t b, int64_t unit, auto sum, int64_t) {
-                         reset(at, t, b, unit, sum, starts);
-                       });
+    second_.products(at.rows, at.units, [&](int64_t b) { return du + b * columns_ + 2 * features; },
+                     [&](int64_t b, int64_t unit, const Vector<T>* sum) {
+                       reset(at, t, b, unit, *sum, starts);
+                     });
     this->meet();
     this->through_carry(first_, at.rows, at.units, du);
   }

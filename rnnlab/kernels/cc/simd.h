@@ -9,12 +9,11 @@ namespace rnnlab {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
-constexpr int kTileRows = 6;  // 6 rows of 4 vectors fill 24 of 32 registers
+constexpr int kTileSums = 24;  // of 32 registers
 #else
 constexpr int kVectorBytes = 32;
-constexpr int kTileRows = 3;  // 3 rows of 4 vectors fill 12 of 16 registers
+constexpr int kTileSums = 12;  // of 16 registers
 #endif
-constexpr int kTileVectors = 4;
 
 template <class T>
 struct VectorOf;
