@@ -33,8 +33,9 @@ struct BackwardStep {
   }
 };
 
-// What the loops of all cells share. `Loop`, which derives from it, has `pack` for its recurrent
-// kernel, `step`, `weights` of a block of steps and `finish`.
+// What the loops of all cells share. `Loop`, which derives from it, has `prepare_kernels`, which makes
+// room for its recurrent ones, `pack`, which fills it, `step`, `weights` of a block of steps and
+// `finish`.
 template <class T, class Cell, class Loop>
 class BackwardLoop {
  protected:

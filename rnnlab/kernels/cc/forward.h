@@ -15,8 +15,8 @@ struct ForwardArrays {
   T *hs, *cs, *saved;  // cs is [T, B, H], or only the last [B, H] where nothing is saved
 };
 
-// What the loops of all cells share. `Loop`, which derives from it, has `pack` for its recurrent
-// kernel and `step`.
+// What the loops of all cells share. `Loop`, which derives from it, has `prepare_kernels`, which makes
+// room for its recurrent ones, `pack`, which fills it, and `step`.
 template <class T, class Cell, bool kSave, class Loop>
 class ForwardLoop {
  protected:
