@@ -34,7 +34,7 @@ struct BackwardStep {
 };
 
 // What the loops of all cells share. `Loop`, which derives from it, has `prepare_kernels`, which makes
-// room for its recurrent ones, `pack`, which fills it, `step`, `weights` of a block of steps and
+// room for the recurrent kernels, `pack`, which fills it, `step`, `weights` of a block of steps and
 // `finish`.
 template <class T, class Cell, class Loop>
 class BackwardLoop {

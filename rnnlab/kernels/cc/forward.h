@@ -16,7 +16,7 @@ struct ForwardArrays {
 };
 
 // What the loops of all cells share. `Loop`, which derives from it, has `prepare_kernels`, which makes
-// room for its recurrent ones, `pack`, which fills it, and `step`.
+// room for the recurrent kernels, `pack`, which fills it, and `step`.
 template <class T, class Cell, bool kSave, class Loop>
 class ForwardLoop {
  protected:

@@ -15,8 +15,9 @@ namespace rnnlab {
 template <int Vectors>
 constexpr int kTileRows = std::min(8, kTileSums / Vectors);
 
-// Of one gate: high tiles read a panel less often. But a sum waits for the product before, so where
-// rows are few panels are wider, for more sums at once.
+// Vectors of a panel, unless the gates of one vector of units are more. Narrow ones leave room for
+// high tiles, which read a panel less often. But a sum waits for the product before: where rows are
+// few, wide panels have more sums at once.
 constexpr int kTileVectors = 3, kWideTileVectors = 4;
 
 // Calls use(n), n a constant from 1 to `Most`.
@@ -60,17 +61,17 @@ inline __attribute__((always_inline)) void multiply(const T* const* rows, const 
 // vectors of units, for each unit its Gates columns, and lies [depth][block][Gates][lane].
 template <class T, int Gates>
 class Panels {
-  static constexpr int kBlocks = Gates == 1 ? kWideTileVectors : 1;  // at most
+  static constexpr int kBlocks = std::max(kWideTileVectors / Gates, 1);  // at most
 
  public:
   Panels() = default;
-  // Each part of the units, from one of the `cuts` to the next, has panels of its own. So many rows
-  // are multiplied by it at once.
+  // Each part of the units, from one of the `cuts` to the next, has panels of its own. How wide they
+  // are depends on how many `rows` will be multiplied at once.
   Panels(int64_t depth, const std::vector<int64_t>& cuts, int64_t rows)
       : depth_(depth), features_(cuts.back()),
         data_(depth * Gates * ((features_ + kLanes<T> - 1) / kLanes<T> * kLanes<T>)) {
     const bool few = rows <= kTileRows<kWideTileVectors>;
-    const int64_t width = kLanes<T> * (few ? kBlocks : std::min(kBlocks, kTileVectors));
+    const int64_t width = kLanes<T> * (few ? kBlocks : std::max(kTileVectors / Gates, 1));
     for (size_t i = 1; i < cuts.size(); ++i) {
       for (int64_t unit = cuts[i - 1]; unit < cuts[i]; unit += width) firsts_.push_back(unit);
     }
@@ -141,10 +142,13 @@ class Panels {
  private:
   template <int Rows, int Width, class From, class Use>
   void tile(int64_t first, int64_t p, From& from, Use& use) const {
-    const T* rows[Rows];
-    for (int r = 0; r < Rows; ++r) rows[r] = from(first + r);
-    Vector<T> sums[Rows][Width * Gates];
-    multiply<T, Rows, Width * Gates>(rows, row(p, 0), depth_, sums);
+    // A single sum is computed twice: compilers may leave a loop without another one's products
+    // unfused, and the bits of a row would depend on its tile.
+    constexpr int kComputed = Rows * Width * Gates == 1 ? 2 : Rows;
+    const T* rows[kComputed];
+    for (int r = 0; r < kComputed; ++r) rows[r] = from(first + std::min(r, Rows - 1));
+    Vector<T> sums[kComputed][Width * Gates];
+    multiply<T, kComputed, Width * Gates>(rows, row(p, 0), depth_, sums);
     for (int r = 0; r < Rows; ++r) {
       for (int block = 0; block < Width; ++block) {
         use(first + r, firsts_[p] + block * kLanes<T>, &sums[r][block * Gates]);
@@ -152,7 +156,7 @@ class Panels {
     }
   }
 
-  // Of a panel: its row, and how many vectors of units it has.
+  // Of a panel: row k of the matrix in it, and how many vectors of units it has.
   T* row(int64_t p, int64_t k) const {
     return data_ + Gates * (firsts_[p] * depth_ + k * blocks(p) * kLanes<T>);
   }

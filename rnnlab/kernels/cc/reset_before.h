@@ -14,7 +14,7 @@ class ResetBeforeForward
   using Cell = ResetBeforeGRU;
   using Base = ForwardLoop<T, Cell, kSave, ResetBeforeForward>;
   friend Base;
-  using Base::a_, Base::kGates, Base::split_;
+  using Base::a_, Base::split_;
 
  public:
   ResetBeforeForward(const ForwardArrays<T>& arrays, int wanted)
