@@ -53,11 +53,13 @@ class ForwardLoop {
     if (!split_.by_rows()) barrier_->wait();
   }
 
-  // z of a row: for each vector of its units, the gates.
+  // z of a row: for each vector of its units, the gates. And where those of row r lie.
   static int64_t z_row(Range units) {
-    return (units.end - units.begin + kLanes<T> - 1) / kLanes<T> * kLanes<T> * kGates;
+    return vectors_for<T>(units.end - units.begin) * kLanes<T> * kGates;
   }
-  static int64_t z_of(Range units, int64_t unit) { return (unit - units.begin) * kGates; }
+  static int64_t z_of(int64_t r, Range units, int64_t unit) {
+    return r * z_row(units) + (unit - units.begin) * kGates;
+  }
 
   void sequence(int p, int size) {
     const Range rows = split_.rows(p), units = split_.units(p, size);
@@ -68,7 +70,7 @@ class ForwardLoop {
     for (int64_t begin = 0; begin < a_.sizes.length; begin += block) {
       const int64_t steps = std::min(block, a_.sizes.length - begin);
       project(begin, steps, rows, units, [&](int64_t r, int64_t unit, const Vector<T>* sums) {
-        T* to = zs + r * z_row(units) + z_of(units, unit);
+        T* to = zs + z_of(r, units, unit);
         for (int g = 0; g < kGates; ++g) {
           const T* bias = a_.bias + g * a_.sizes.features + unit;
           store(to + g * kLanes<T>, sums[g] + load(bias, a_.sizes.features - unit));
@@ -156,8 +158,8 @@ class Forward : public ForwardLoop<T, Cell, kSave, Forward<T, Cell, kSave>> {
     this->set(starts, index, rows);
     recurrent_.products(rows, units, [&](int64_t b) { return starts.h[b]; },
                         [&](int64_t b, int64_t unit, const Vector<T>* u) {
-                          const T* z = zs + (b - rows.begin) * Base::z_row(units);
-                          update(t, b, unit, z + Base::z_of(units, unit), u, starts);
+                          const T* z = zs + Base::z_of(b - rows.begin, units, unit);
+                          update(t, b, unit, z, u, starts);
                         });
   }
 

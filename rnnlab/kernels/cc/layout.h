@@ -20,9 +20,11 @@ struct Sizes {
   bool resets(int64_t t, int64_t b) const { return reset && reset[t * batch + b]; }
 };
 
+inline int64_t groups_of(int64_t count, int64_t group) { return (count + group - 1) / group; }
+
 // Part `p` of `size` of `count`, in whole groups; and where all of them begin, with the end.
 inline Range part_in_groups(int64_t count, int64_t group, int p, int size) {
-  const Range here = part((count + group - 1) / group, p, size);
+  const Range here = part(groups_of(count, group), p, size);
   return {here.begin * group, std::min(here.end * group, count)};
 }
 inline std::vector<int64_t> cuts_in_groups(int64_t count, int64_t group, int size) {
@@ -45,7 +47,7 @@ class Split {
     by_rows_ =
         wanted == 1 || (sizes.batch >= 4 * wanted && kernel_bytes <= kSharedKernelBytes);
     // More threads than groups would only wait for the others.
-    if (!by_rows_) wanted_ = static_cast<int>(std::min<int64_t>(wanted, groups()));
+    if (!by_rows_) wanted_ = static_cast<int>(std::min(int64_t{wanted}, groups_of(features_, group)));
   }
 
   bool by_rows() const { return by_rows_; }
@@ -66,7 +68,6 @@ class Split {
 
  private:
   static constexpr int64_t kSharedKernelBytes = 512 << 10;
-  int64_t groups() const { return (features_ + group_ - 1) / group_; }
 
   int64_t batch_, features_, group_;
   int wanted_;

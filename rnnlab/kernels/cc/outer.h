@@ -40,7 +40,7 @@ class OuterProducts {
     for_columns(gates, [&](const T* block, int64_t column, int64_t units) {
       const bool fresh = fresh_[column / features_];
       const T* others = other.columns_ + (block - columns_.data());
-      with_constant<kTileVectors>((units + kLanes<T> - 1) / kLanes<T>, [&](auto width) {
+      with_constant<kTileVectors>(vectors_for<T>(units), [&](auto width) {
         for (int64_t tile = 0; tile < tiles(); ++tile) {
           const T* packed = packed_ + tile * height_ * kHeight;
           const int64_t count = std::min<int64_t>(kHeight, inputs_ - tile * kHeight);

@@ -69,7 +69,7 @@ class Panels {
   // are depends on how many `rows` will be multiplied at once.
   Panels(int64_t depth, const std::vector<int64_t>& cuts, int64_t rows)
       : depth_(depth), features_(cuts.back()),
-        data_(depth * Gates * ((features_ + kLanes<T> - 1) / kLanes<T> * kLanes<T>)) {
+        data_(depth * Gates * vectors_for<T>(features_) * kLanes<T>) {
     const bool few = rows <= kTileRows<kWideTileVectors>;
     const int64_t width = kLanes<T> * (few ? kBlocks : std::max(kTileVectors / Gates, 1));
     for (size_t i = 1; i < cuts.size(); ++i) {
@@ -160,9 +160,7 @@ class Panels {
   T* row(int64_t p, int64_t k) const {
     return data_ + Gates * (firsts_[p] * depth_ + k * blocks(p) * kLanes<T>);
   }
-  int64_t blocks(int64_t p) const {
-    return (firsts_[p + 1] - firsts_[p] + kLanes<T> - 1) / kLanes<T>;
-  }
+  int64_t blocks(int64_t p) const { return vectors_for<T>(firsts_[p + 1] - firsts_[p]); }
 
   // The panel that begins at a unit, or the number of all at the end.
   int64_t at(int64_t unit) const {

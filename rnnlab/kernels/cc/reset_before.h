@@ -36,7 +36,7 @@ class ResetBeforeForward
     const int64_t t = a_.sizes.time(index);
     this->set(starts, index, rows);
     auto z = [&](int64_t b, int64_t unit) {
-      return zs + (b - rows.begin) * Base::z_row(units) + Base::z_of(units, unit);
+      return zs + Base::z_of(b - rows.begin, units, unit);
     };
     first_.products(rows, units, [&](int64_t b) { return starts.h[b]; },
                     [&](int64_t b, int64_t unit, const Vector<T>* u) {

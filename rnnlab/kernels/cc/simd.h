@@ -34,6 +34,12 @@ using Vector = typename VectorOf<T>::type;
 template <class T>
 constexpr int kLanes = kVectorBytes / sizeof(T);
 
+// How many vectors hold so many numbers.
+template <class T>
+constexpr int64_t vectors_for(int64_t count) {
+  return (count + kLanes<T> - 1) / kLanes<T>;
+}
+
 template <class T>
 inline Vector<T> fill(T value) {
   return value - Vector<T>{};
