@@ -7,6 +7,7 @@ cache. Its name is a digest of the sources, the version of jaxlib, the flags and
 library made of other ones is never loaded. rnnlab works without it.
 """
 
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
@@ -26,7 +27,8 @@ import jax
 from rnnlab.cache import user_cache
 
 SOURCES = pathlib.Path(__file__).parent / "cc"
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wall")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-pthread", "-Wall")
+LINK_FLAGS = ("-shared", "-pthread")
 TARGETS = (
     "rnnlab_forward",
     "rnnlab_backward",
@@ -46,7 +48,7 @@ def compiler() -> list[str] | None:
 def library_path() -> pathlib.Path:
     """Where the library of these sources for this processor lies, once it is built."""
     digest = hashlib.sha256()
-    for part in (importlib.metadata.version("jaxlib"), *FLAGS, _processor()):
+    for part in (importlib.metadata.version("jaxlib"), *FLAGS, *LINK_FLAGS, _processor()):
         digest.update(part.encode() + b"\0")
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -94,16 +96,27 @@ def build() -> pathlib.Path:
 def _compile(command: list[str], path: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        sources = sorted(SOURCES.glob("*.cc"))
+        objects = [f"{directory}/{source.stem}.o" for source in sources]
+        compile_one = [*command, *FLAGS, "-isystem", jax.ffi.include_dir(), "-c"]
+        commands = [
+            [*compile_one, str(source), "-o", made]
+            for source, made in zip(sources, objects, strict=True)
+        ]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(_run, commands))
         made = pathlib.Path(directory) / path.name
-        arguments = [*command, *FLAGS, "-isystem", jax.ffi.include_dir()]
-        arguments += [*map(str, sorted(SOURCES.glob("*.cc"))), "-o", str(made)]
-        result = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise RuntimeError(
-                f"kernels: {' '.join(command)} failed with exit code {result.returncode}:\n"
-                f"{result.stderr}"
-            )
+        _run([*command, *LINK_FLAGS, *objects, "-o", str(made)])
         made.replace(path)  # whole or not at all, also if two processes build
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(
+            f"kernels: {' '.join(command)} failed with exit code {result.returncode}:\n"
+            f"{result.stderr}"
+        )
 
 
 @functools.cache

@@ -168,4 +168,10 @@ struct ResetBeforeGRU {
   }
 };
 
+// An LSTM that normalises x W, h U and c. Its loops compute the gates: see layer_norm.h.
+struct LayerNormLSTM {
+  static constexpr int kGates = 4, kSaved = 8;  // saved: x W, h U
+  static constexpr bool kHasCell = true, kSeparate = true, kRecurrent = true;
+};
+
 }  // namespace rnnlab

@@ -9,11 +9,6 @@
 
 namespace rnnlab {
 
-struct LayerNormLSTM {
-  static constexpr int kGates = 4, kSaved = 8;  // saved: x W, h U
-  static constexpr bool kHasCell = true, kSeparate = true, kRecurrent = true;
-};
-
 // (a - mean) / sqrt(variance + epsilon)
 template <class T>
 struct Norm {
