@@ -9,26 +9,22 @@ of them learns, not which is best. The speed is the median over log windows, eva
 cells run one after another, so it compares them roughly.
 """
 
-import json
 import math
 import pathlib
-import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 
-from benchmarks import language_task, timing
+from benchmarks import language_task, short_runs, timing
 from rnnlab.cells import CELLS, Stack
 from rnnlab.core.wrapper import Wrapper
 from rnnlab.data import CharacterVocabulary, load_corpus
 from rnnlab.models import LanguageModel
 from rnnlab.select import select_strategy
 from rnnlab.strategies import Auto
-from rnnlab.training import FitConfig, Task, fit
-from rnnlab.training.config import NOT_FINITE
+from rnnlab.training import Task
 
 FEATURES, BATCH, WINDOW, EMBEDDING, RATE = 128, 32, 64, 64, 4e-3
 COLUMNS = ("cell", "valid loss, nats", "tokens per second", "parameters", "strategy")
@@ -63,24 +59,11 @@ def train(name: str, splits: Mapping[str, str], steps: int) -> dict[str, Any]:
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
         "strategy": chosen,
     }
-    every = max(1, steps // 6)
-    with tempfile.TemporaryDirectory() as workdir:
-        config = FitConfig(
-            workdir, steps, BATCH, log_every=every, eval_every=steps, save_every=steps
-        )
-        try:
-            result = fit(task, config)
-        except (FloatingPointError, SystemExit) as stopped:
-            if isinstance(stopped, SystemExit) and stopped.code != NOT_FINITE:
-                raise
-            print(f"{name}: training did not stay finite", flush=True)
-            return row
-        lines = (pathlib.Path(workdir) / "timing.jsonl").read_text().splitlines()
-    if result is None:
-        raise SystemExit(f"{name}: expected a result, got a dry run.")
-    times = [json.loads(line).get("seconds_per_step") for line in lines]
-    seconds = statistics.median([time for time in times if time is not None])
-    return row | {"loss": result.metrics["valid"]["loss"], "speed": BATCH * WINDOW / seconds}
+    run = short_runs.train(task, steps, BATCH, evaluations=1, logs=6)
+    if run is None:
+        print(f"{name}: training did not stay finite", flush=True)
+        return row
+    return row | {"loss": run.loss, "speed": BATCH * WINDOW / run.seconds_per_step}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -27,7 +27,9 @@ class Run(NamedTuple):
     course: list[tuple[int, float, float]]  # step, seconds of training, loss of the validation set
 
 
-def train(task: Task, steps: int, batch: int, evaluations: int) -> Run | None:
+def train(
+    task: Task, steps: int, batch: int, evaluations: int, logs: int | None = None
+) -> Run | None:
     """Trains a task; None where it does not stay finite.
 
     Args:
@@ -35,12 +37,18 @@ def train(task: Task, steps: int, batch: int, evaluations: int) -> Run | None:
       steps: updates.
       batch: rows of a batch.
       evaluations: points of the course.
+      logs: points where the speed is read; None for those of the course.
     """
-    every, clock = steps // evaluations, CPUClock()
+    clock = CPUClock()
     task = dataclasses.replace(task, train_batches=clock.watch(task.train_batches))
     with tempfile.TemporaryDirectory() as workdir:
         config = FitConfig(
-            workdir, steps, batch, log_every=every, eval_every=every, save_every=steps
+            workdir,
+            steps,
+            batch,
+            log_every=max(1, steps // (logs or evaluations)),
+            eval_every=steps // evaluations,
+            save_every=steps,
         )
         try:
             result = fit(task, config)
