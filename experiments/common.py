@@ -15,6 +15,7 @@ from rnnlab.core.cell import Cell
 from rnnlab.names import check_directory, check_line
 from rnnlab.strategies import STRATEGIES
 from rnnlab.training import FitConfig
+from rnnlab.training.allocation import keep_freed_memory
 from rnnlab.training.compilation import enable_compilation_cache
 from rnnlab.training.config import PREEMPTED
 from rnnlab.training.optimizers import (
@@ -123,6 +124,7 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if rest:
         stray = " ".join(rest)
         sys.exit(f"error: expected flags only (--name=value), got {stray!r}. --help lists them.")
+    keep_freed_memory()  # before jax has threads
     try:
         join(values.distributed, values.heartbeat_seconds)
     except ValueError as error:
