@@ -14,8 +14,7 @@ from rnnlab.cells import CELLS
 from rnnlab.core.cell import Cell
 from rnnlab.names import check_directory, check_line
 from rnnlab.strategies import STRATEGIES
-from rnnlab.training import FitConfig
-from rnnlab.training.allocation import keep_freed_memory
+from rnnlab.training import FitConfig, keep_freed_memory
 from rnnlab.training.compilation import enable_compilation_cache
 from rnnlab.training.config import PREEMPTED
 from rnnlab.training.optimizers import (

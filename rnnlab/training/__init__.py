@@ -1,5 +1,6 @@
 """Training: a `Task` says what is learned, `fit` learns it."""
 
+from rnnlab.training.allocation import keep_freed_memory
 from rnnlab.training.config import FitConfig, FitResult
 from rnnlab.training.dynamic import mean_squares, score_dynamically
 from rnnlab.training.fit import fit, load_best, score_best
@@ -12,6 +13,7 @@ __all__ = [
     "Ratio",
     "Task",
     "fit",
+    "keep_freed_memory",
     "load_best",
     "mean_squares",
     "score_best",
