@@ -14,8 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnlab.training import keep_freed_memory
-
 
 class Program(NamedTuple):
     """A compiled function and what it took to make."""
@@ -42,10 +40,8 @@ def prepare(threads: int) -> None:
     """To be called before jax does anything: few cores, as far as the system can, and no cache.
 
     jax looks only once whether its persistent compilation cache is on. With it, compile times would
-    be those of reading a file. Memory that an arm frees stays, so that no call waits for fresh
-    pages: what those cost changes with what else the machine does.
+    be those of reading a file.
     """
-    keep_freed_memory()
     jax.config.update("jax_enable_compilation_cache", False)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
