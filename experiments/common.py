@@ -123,7 +123,8 @@ def parse(values: flags.FlagValues, arguments: Sequence[str]) -> None:
     if rest:
         stray = " ".join(rest)
         sys.exit(f"error: expected flags only (--name=value), got {stray!r}. --help lists them.")
-    keep_freed_memory()  # before jax has threads
+    if getattr(values, "mode", None) != "generate":  # its calls are small
+        keep_freed_memory()  # before jax has threads
     try:
         join(values.distributed, values.heartbeat_seconds)
     except ValueError as error:

@@ -13,9 +13,11 @@ def keep_freed_memory() -> bool:
 
     XLA allocates the temporaries of each update on a CPU anew. glibc hands blocks of many megabytes
     back as soon as they are freed, so that every update would wait for fresh pages. With one arena,
-    without mmap and without trimming they stay. That holds for the whole process, and only if it
-    is called before jax starts its threads: these would have arenas of their own. Where the
-    environment has settings of malloc, or there is another C library, all stays as it is.
+    without mmap and without trimming they stay; small calls pay for it, as threads wait for one
+    another there: a single step of an LSTM of 64 features took 42 us instead of 15. That holds for
+    the whole process, and only if it is called before jax starts its threads, which would have
+    arenas of their own. Where the environment has settings of malloc, or there is another C
+    library, all stays as it is.
 
     Returns:
       Whether it is so now.
