@@ -98,20 +98,20 @@ def _compile(command: list[str], path: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         sources = sorted(SOURCES.glob("*.cc"))
         objects = [f"{directory}/{source.stem}.o" for source in sources]
-        compile_one = [*command, *FLAGS, "-isystem", jax.ffi.include_dir(), "-c"]
-        commands = [
+        compile_one = [*FLAGS, "-isystem", jax.ffi.include_dir(), "-c"]
+        arguments = [
             [*compile_one, str(source), "-o", made]
             for source, made in zip(sources, objects, strict=True)
         ]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            list(pool.map(_run, commands))
+            list(pool.map(functools.partial(_run, command), arguments))
         made = pathlib.Path(directory) / path.name
-        _run([*command, *LINK_FLAGS, *objects, "-o", str(made)])
+        _run(command, [*LINK_FLAGS, *objects, "-o", str(made)])
         made.replace(path)  # whole or not at all, also if two processes build
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], arguments: list[str]) -> None:
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(
             f"kernels: {' '.join(command)} failed with exit code {result.returncode}:\n"
