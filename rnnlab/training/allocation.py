@@ -5,7 +5,7 @@ import os
 import platform
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # glibc's malloc.h
-_VARIABLES = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+VARIABLES = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
@@ -13,11 +13,11 @@ def keep_freed_memory() -> bool:
 
     XLA allocates the temporaries of each update on a CPU anew. glibc hands blocks of many megabytes
     back as soon as they are freed, so that every update would wait for fresh pages. With one arena,
-    without mmap and without trimming they stay; small calls pay for it, as threads wait for one
-    another there: a single step of an LSTM of 64 features took 42 us instead of 15. That holds for
-    the whole process, and only if it is called before jax starts its threads, which would have
-    arenas of their own. Where the environment has settings of malloc, or there is another C
-    library, all stays as it is.
+    without mmap and without trimming they stay; the process grows, and small calls pay for it: a
+    single step of an LSTM of 64 features took 42 us instead of 15. That holds for the whole
+    process, and only if it is called before jax starts its threads, which would have arenas of
+    their own. Where the environment has settings of malloc, or there is another C library, all
+    stays as it is.
 
     Returns:
       Whether it is so now.
@@ -25,7 +25,7 @@ def keep_freed_memory() -> bool:
     Example:
       >>> kept = keep_freed_memory()
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _VARIABLES):
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
