@@ -189,6 +189,12 @@ def build_optimizer(
       full_weight: of a batch that is worth one whole update; 0: all are.
     """
     options = _json_object("optimizer_options", values.optimizer_options)
+    if values.average == "nt_asgd" and 0 < values.patience < values.average_patience + 2:
+        sys.exit(
+            f"error: --patience: expected {values.average_patience + 2} or more beside"
+            f" --average=nt_asgd, so that averaging begins before training stops early, got"
+            f" {values.patience}. It begins --average_patience + 1 evaluations after the best."
+        )
     if 0 < values.decay_steps < values.steps and values.schedule != "constant":
         print(f"note: the learning rate stays at 1 % from --decay_steps={values.decay_steps} on")
     schedule = make_schedule(

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, language_recipe
-from experiments.language_samples import sample, show_neighbours
+from experiments.language_samples import check_sampling, sample, show_neighbours
 from rnnlab import plot
 from rnnlab.data import (
     CORPORA,
@@ -96,7 +96,7 @@ def _define_flags() -> None:
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
     text("embeddings", "", "Vectors of words in GloVe's format to start from.")
     boolean("by_position", False, "Whether evaluations find the loss by tokens read, and draw it.")
-    text("prompt", "\n", "What a sample starts from.")
+    text("prompt", None, "What a sample starts from; default: a new line.")
     integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
     integer("sample_seed", 0, "Of samples.", 0)
@@ -141,6 +141,7 @@ def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
     print(f"{len(tokenizer):,} kinds of tokens")
     for split, extent in extents.items():
         print(f"{split}: {extent}")
+    note_short_streams(tokens)
     vectors = load_vectors(tokenizer) if FLAGS.embeddings else None
     model = build_model(len(tokenizer))
     task = build_task(model, tokenizer, tokens, extents)
@@ -148,6 +149,17 @@ def setup() -> tuple[LanguageModel, Tokenizer, Task, FitConfig]:
         data["embeddings"] = vectors.sha256
         task = dataclasses.replace(task, init=start_from(vectors, task.init))
     return model, tokenizer, task, common.fit_config(FLAGS, recorded(), data)
+
+
+def note_short_streams(tokens: Mapping[str, np.ndarray]) -> None:
+    """Says where a held-out text is read as streams that begin more often than they go on."""
+    for split, text in tokens.items():
+        length = len(text) // FLAGS.eval_streams
+        if split != "train" and length < FLAGS.seq_length:
+            print(
+                f"note: {split} is read as --eval_streams={FLAGS.eval_streams} of {length} tokens,"
+                " each from its own beginning; one stream carries the state through all of it"
+            )
 
 
 def load_vectors(tokenizer: Tokenizer) -> Vectors:
@@ -178,7 +190,11 @@ def start_from(vectors: Vectors, init: Callable) -> Callable:
 
 def recorded() -> dict[str, str]:
     """The flags that define the run."""
-    return common.run_flags(FLAGS, unrecorded=SAMPLING)
+    recorded = common.run_flags(FLAGS, unrecorded=SAMPLING)
+    if FLAGS.mode == "eval":  # it may read the text as other streams than training did
+        saved = RunDirectory(FLAGS.workdir).read_flags()
+        recorded["eval_streams"] = saved.get("eval_streams", recorded["eval_streams"])
+    return recorded
 
 
 def build_task(
@@ -251,6 +267,9 @@ def draw_positions(run: RunDirectory, step: int) -> None:
     """A heat map of what the evaluations found, also those before the run was resumed."""
     found = run.path.glob(f"eval/*/valid/{POSITIONS}")
     rows = {int(path.parts[-3]): json.loads(path.read_text()) for path in found}
+    if not rows:
+        print("note: no evaluation was made with --by_position; --mode=eval --by_position is one")
+        return
     picture = functools.partial(plot.losses_by_position, rows)
     run.write_artifacts(step, "valid", {"loss_by_position.png": picture})
 
@@ -258,6 +277,7 @@ def draw_positions(run: RunDirectory, step: int) -> None:
 def train() -> None:
     """Trains or resumes, then scores and samples the best checkpoint."""
     model, tokenizer, task, config = setup()
+    check_sampling(FLAGS, model, tokenizer)
     result = fit(task, config)
     if result is None:  # a dry run
         return
@@ -285,7 +305,12 @@ def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
     if not FLAGS.dynamic_evaluation:
-        report(*score_best(task, config))
+        found, step = score_best(task, config)
+        report({split: dict(evaluation.metrics) for split, evaluation in found.items()}, step)
+        if FLAGS.by_position:
+            run = RunDirectory(config.workdir)
+            run.write_artifacts(step, "valid", found["valid"].artifacts)
+            draw_positions(run, step)
         return
     expected = identity(config.flags, config.data, task.assets)
     params, step = load_best(task.init, config.workdir, expected)
@@ -309,8 +334,7 @@ MODES = {"train": train, "eval": evaluate, "generate": generate_text, "neighbour
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, and does what `--mode` says."""
     common.parse(FLAGS, arguments)
-    if FLAGS.dynamic_evaluation and FLAGS.mode != "eval":
-        sys.exit(f"error: --dynamic_evaluation goes with --mode=eval, got --mode={FLAGS.mode}.")
+    language_recipe.check_dynamic_flags(FLAGS)
     if FLAGS.mode != "train":
         common.parse_with_run(FLAGS, arguments)
     MODES[FLAGS.mode]()

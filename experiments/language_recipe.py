@@ -32,6 +32,8 @@ from rnnlab.strategies import STRATEGIES
 from rnnlab.training import Task, mean_squares, score_dynamically
 
 MODELS = ("recurrent", "mlp", "tcn", "transformer")
+RECURRENT = ("cell", "cell_options", "strategy", "output_features", "residual", "weight_drop")
+"""Flags of a recurrent model alone."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -102,6 +104,18 @@ def define_dynamic_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("dynamic_length", 20, text, 1, flag_values=values)
 
 
+def check_dynamic_flags(values: flags.FlagValues) -> None:
+    """Ends the program where a flag of dynamic evaluation has nothing to act on."""
+    switch, *numbers = DYNAMIC
+    if values.dynamic_evaluation and values.mode != "eval":
+        sys.exit(f"error: --{switch} goes with --mode=eval, got --mode={values.mode}.")
+    if values.dynamic_evaluation and values.by_position:
+        sys.exit(f"error: --by_position: expected no --{switch} beside it, got both.")
+    for name in numbers:
+        if values[name].present and not values.dynamic_evaluation:
+            sys.exit(f"error: --{name}: expected --{switch} beside it.")
+
+
 def build_streams(values: flags.FlagValues, tokens: np.ndarray) -> Streams | RandomStreams:
     """The training text as windows, of equal or of random length."""
     shape = values.batch_size, values.seq_length
@@ -159,7 +173,7 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
             **layers,
         )
 
-    _check_layers(values)
+    check_flags(values)
     if not values.num_params:
         return model_of(values.features)
     if values.model == "transformer":
@@ -176,20 +190,45 @@ def build_model(values: flags.FlagValues, vocabulary_size: int) -> LanguageModel
     return model_of(largest_features(count, values.num_params))
 
 
-def _check_layers(values: flags.FlagValues) -> None:
-    """Ends the program where flags leave nothing to solve for, or say what no layer does."""
-    if values.model != "recurrent":
-        for name in ("output_features", "residual", "weight_drop"):
-            if getattr(values, name):
-                sys.exit(f"error: --{name}: expected --model=recurrent, got {values.model}.")
-    if not values.num_params:
-        return
-    if values.output_features and values.layers == 1:
-        sys.exit("error: --num_params: expected --layers=2 or more with --output_features, got 1.")
+def check_flags(values: flags.FlagValues) -> None:
+    """Ends the program where a flag has nothing to act on, or nothing is left to solve for.
+
+    A flag at its default is no demand: `flags.txt` of a run has them all.
+    """
+    model = values.model
+    needs = (
+        (RECURRENT, model == "recurrent", "--model=recurrent"),
+        (("context",), model in ("mlp", "transformer"), "--model=mlp or transformer"),
+        (("heads",), model == "transformer", "--model=transformer"),
+        (("kernel_width",), model == "tcn", "--model=tcn"),
+        (("output_features",), values.layers > 1, "--layers=2 or more"),
+    )
+    for names, acts, expected in needs:
+        for name in names:
+            if not acts and values[name].value != values[name].default:
+                sys.exit(f"error: --{name}: expected {expected} beside it.")
+    if values.num_params:
+        _check_solvable(values)
+
+
+def _check_solvable(values: flags.FlagValues) -> None:
+    """Ends the program where `--num_params` cannot choose the features of the layers."""
+    if values.tied and values.model != "recurrent":
+        sys.exit(
+            f"error: --num_params: expected no --tied beside --model={values.model}, whose features"
+            " are those of the embedding then."
+        )
     if values.tied and not values.output_features:
         sys.exit(
             "error: --num_params: expected --output_features, of the size of the embedding, beside"
             " --tied, got none."
+        )
+    solved = values.layers - bool(values.output_features)
+    if values.residual and solved < 2:
+        least = values.layers + 2 - solved
+        sys.exit(
+            f"error: --num_params: expected --layers={least} or more beside --residual, so that two"
+            f" layers that follow each other have the features it chooses, got {values.layers}."
         )
 
 

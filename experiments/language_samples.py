@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from rnnlab.data import Tokenizer, decode_stream, encode_prompt
+from rnnlab.data import CharacterVocabulary, Tokenizer, decode_stream, encode_prompt
 from rnnlab.models import LanguageModel, generate_batch, nearest_neighbours
+from rnnlab.models.generation import check_options
 from rnnlab.training.log import short
 
 
@@ -21,7 +22,8 @@ def sample(values: flags.FlagValues, model: LanguageModel, tokenizer: Tokenizer,
 
     Sample number i is the same however many there are.
     """
-    prompt = encode_prompt(tokenizer, values.prompt)
+    start = start_of(values, tokenizer)
+    prompt = encode_prompt(tokenizer, start)
     root = jax.random.key(values.sample_seed)
     rows = generate_batch(
         model,
@@ -34,14 +36,27 @@ def sample(values: flags.FlagValues, model: LanguageModel, tokenizer: Tokenizer,
     )
     rows = timed(itertools.islice(rows, values.length))
     if values.samples == 1:
-        return written(
-            values.prompt, decode_stream(tokenizer, prompt, (int(row[0]) for row in rows))
-        )
+        return written(start, decode_stream(tokenizer, prompt, (int(row[0]) for row in rows)))
     texts = []
     for number, tokens in enumerate(np.stack(list(rows), axis=1), start=1):
         print(f"sample {number}:")
-        texts.append(written(values.prompt, decode_stream(tokenizer, prompt, tokens.tolist())))
+        texts.append(written(start, decode_stream(tokenizer, prompt, tokens.tolist())))
     return "\n\n".join(texts)
+
+
+def start_of(values: flags.FlagValues, tokenizer: Tokenizer) -> str:
+    """`--prompt`; by default a new line or, of a text without one, the first of its characters."""
+    if values.prompt is not None:
+        return values.prompt
+    if isinstance(tokenizer, CharacterVocabulary) and "\n" not in tokenizer.characters:
+        return tokenizer.characters[0]
+    return "\n"
+
+
+def check_sampling(values: flags.FlagValues, model: LanguageModel, tokenizer: Tokenizer) -> None:
+    """Raises what `sample` would after hours of training."""
+    prompt = encode_prompt(tokenizer, start_of(values, tokenizer))
+    check_options(model, prompt, values.temperature, values.top_k, values.top_p)
 
 
 def written(prompt: str, pieces: Iterable[str]) -> str:

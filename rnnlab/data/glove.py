@@ -54,13 +54,17 @@ def read_glove(path: str | os.PathLike, words: Sequence[str]) -> Vectors:
         lines = lines_of(content)
         expect(lines, "a word and its vector", "an empty file")
         cells = lines[0].count(" ") + 1
-        rows: dict[str, list[float]] = {}
+        wanted, seen = set(words), set()
+        rows: dict[str, list[float]] = {}  # of the wanted words: a file may have millions of others
         for number, line in enumerate(lines, start=1):
             with located(f"line {number}"):
                 word, *numbers = cells_of(line, " ", cells)
                 expect(word and numbers, "a word and its vector", line)
-                expect(word not in rows, "each word once", word)
-                rows[word] = [finite(cell) for cell in numbers]
+                expect(word not in seen, "each word once", word)
+                seen.add(word)
+                vector = [finite(cell) for cell in numbers]
+                if word in wanted:
+                    rows[word] = vector
     tokens = [token for token, word in enumerate(words) if word in rows]
     values = np.array([rows[words[token]] for token in tokens], np.float32)
     digest = hashlib.sha256(content).hexdigest()

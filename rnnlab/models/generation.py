@@ -51,7 +51,7 @@ def generate(
         5
 
     References: Holtzman et al. 2020, "The curious case of neural text degeneration", for top_p. Of
-    tokens that are equally likely those that come first are in its nucleus.
+    tokens that are equally likely those that come first are among the top_k and in the nucleus.
     """
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     batch = generate_batch(model, params, prompt, key[None], **options)
@@ -85,6 +85,18 @@ def generate_batch(
     Raises:
       ValueError: as `generate`.
     """
+    check_options(model, prompt, temperature, top_k, top_p)
+    return _stream(model, params, prompt, keys, (float(temperature), int(top_k), float(top_p)))
+
+
+def check_options(
+    model: LanguageModel,
+    prompt: Sequence[int] | np.ndarray,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+) -> None:
+    """Raises the ValueError of `generate`, if there is one; needs no parameters."""
     if len(prompt) == 0:
         raise ValueError("prompt: expected at least one token to start from, got none.")
     if not 0 <= temperature < float("inf"):
@@ -96,7 +108,6 @@ def generate_batch(
         )
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p: expected a number above 0, up to 1, got {top_p}.")
-    return _stream(model, params, prompt, keys, (float(temperature), int(top_k), float(top_p)))
 
 
 def _stream(model, params, prompt, keys, options) -> Iterator[np.ndarray]:
@@ -128,8 +139,8 @@ def _sample(key: Key, logits: Array, temperature: float, top_k: int, top_p: floa
         return jnp.argmax(logits).astype(jnp.int32)
     logits = logits.astype(jnp.float32) / temperature
     if top_k:
-        least = jax.lax.top_k(logits, top_k)[0][-1]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
+        values, places = jax.lax.top_k(logits, top_k)
+        logits = jnp.full_like(logits, -jnp.inf).at[places].set(values)
     if top_p < 1:
         logits = jnp.where(_nucleus(logits, top_p), logits, -jnp.inf)
     return jax.random.categorical(key, logits).astype(jnp.int32)

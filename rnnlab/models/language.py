@@ -27,8 +27,8 @@ class LanguageModelParams(NamedTuple):
 
     embedding: Array  # [V, E]
     cells: PyTree  # one entry a layer; those of the body, if there is one
-    kernel: Array | None  # [H, V]; None where it is the transposed embedding
-    bias: Array  # [V]
+    kernel: Array | None  # [H, V] of a `Softmax`; None where it is the transposed embedding
+    bias: Array  # [V] of a `Softmax`
     tails: tuple[PyTree, ...] = ()  # of an `AdaptiveSoftmax`, whose kernel and bias are its head's
 
 

@@ -5,7 +5,8 @@ import os
 import platform
 
 _ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # glibc's malloc.h
-VARIABLES = ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+SETTINGS = ("GLIBC_TUNABLES", "MALLOC_")
+"""How the names of the environment's settings of malloc begin."""
 
 
 def keep_freed_memory() -> bool:
@@ -25,8 +26,12 @@ def keep_freed_memory() -> bool:
     Example:
       >>> kept = keep_freed_memory()
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
+    if platform.libc_ver()[0] != "glibc" or any(map(_is_setting, os.environ)):
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
     return all(mallopt(name, value) for name, value in settings)
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(SETTINGS)

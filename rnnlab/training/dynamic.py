@@ -63,7 +63,7 @@ def score_dynamically(
     scales, pulls = _scales(params, squares, epsilon), _pulls(params, squares, decay)
 
     @jax.jit
-    def learn(adapted, state, batch):
+    def learn(adapted, state, batch, params, scales, pulls):
         gradients, _, _ = gradients_of_mean(adapted, state, batch, None)
         return jax.tree.map(
             lambda now, start, gradient, scale, pull: (
@@ -77,7 +77,7 @@ def score_dynamically(
         before = _first_state(task, params, batch) if state is None else state
         state, metrics = score(adapted, before, batch)
         mean.add(metrics)
-        adapted = learn(adapted, before, batch)
+        adapted = learn(adapted, before, batch, params, scales, pulls)
     metrics = mean.values()
     if "loss" not in metrics:
         raise ValueError("batches: expected at least one with some weight, got none.")
@@ -107,14 +107,14 @@ def mean_squares(task: Task, params: PyTree, batches: Iterable, dtype: str = "fl
     gradients_of_mean = make_gradients(task, dtype, microbatches=1)
 
     @jax.jit
-    def add(sums, state, batch):
+    def add(sums, params, state, batch):
         gradients, state, _ = gradients_of_mean(params, state, batch, None)
         return jax.tree.map(lambda total, g: total + jnp.square(g), sums, gradients), state
 
     sums, state, count = jax.tree.map(jnp.zeros_like, params), None, 0
     for batch in batches:
         state = _first_state(task, params, batch) if state is None else state
-        sums, state = add(sums, state, batch)
+        sums, state = add(sums, params, state, batch)
         count += 1
     if not count:
         raise ValueError("batches: expected at least one, got none.")

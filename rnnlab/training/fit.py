@@ -17,8 +17,8 @@ from rnnlab.training.processes import on_first
 from rnnlab.training.resume import read_meta
 from rnnlab.training.run import RunDirectory, check_identity, identity
 from rnnlab.training.signals import Interrupted, StopRequest
-from rnnlab.training.task import PyTree, Task
-from rnnlab.training.trainer import Trainer
+from rnnlab.training.task import Evaluation, PyTree, Task
+from rnnlab.training.trainer import Trainer, build_evaluate
 
 
 def fit(task: Task, config: FitConfig) -> FitResult | None:
@@ -75,8 +75,11 @@ def _fit(task: Task, config: FitConfig, stop: StopRequest) -> FitResult | None:
         return Loop(task, config, run, checkpoints, out, trainer, stop).run()
 
 
-def score_best(task: Task, config: FitConfig) -> tuple[dict[str, dict[str, float]], int]:
-    """Scores the best parameters of a finished or a running run again: set -> metrics, the step.
+def score_best(task: Task, config: FitConfig) -> tuple[dict[str, Evaluation], int]:
+    """Evaluates the best parameters of a finished or a running run again.
+
+    Returns:
+      Set -> its metrics and artifacts, and the step of the parameters.
 
     Raises:
       FileNotFoundError: no run, or none with a checkpoint.
@@ -84,8 +87,8 @@ def score_best(task: Task, config: FitConfig) -> tuple[dict[str, dict[str, float
     """
     expected = identity(config.flags, config.data, task.assets)
     params, step = load_best(task.init, config.workdir, expected)
-    evaluate = Trainer(task, config).evaluate
-    return {name: dict(evaluate(params, name, step).metrics) for name in task.eval_batches}, step
+    evaluate = build_evaluate(task, config)
+    return {name: evaluate(params, name, step) for name in task.eval_batches}, step
 
 
 def load_best(

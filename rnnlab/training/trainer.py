@@ -18,13 +18,28 @@ from rnnlab.training.steps import (
     make_train_step,
     updates_per_batch,
 )
-from rnnlab.training.task import PackedMetrics, PyTree, Task
+from rnnlab.training.task import Evaluation, PackedMetrics, PyTree, Task
 
 Wait = Callable[[Callable[[], Any]], Any]
 
 
 def _call(function: Callable[[], Any]) -> Any:
     return function()
+
+
+def build_evaluate(task: Task, config: FitConfig) -> Callable[..., Evaluation]:
+    """`(params, set name, step, watch) -> Evaluation`, as in training with this configuration."""
+    *_, eval_key = _keys(config)
+    return make_evaluate(task, config.dtype, eval_key, _mesh(config))
+
+
+def _keys(config: FitConfig) -> jax.Array:
+    """Of initialisation, of updates, of evaluations."""
+    return jax.random.split(jax.random.key(config.seed), 3)
+
+
+def _mesh(config: FitConfig) -> jax.sharding.Mesh:
+    return make_mesh(config.mesh, config.batch_size // config.microbatches)
 
 
 class Program(NamedTuple):
@@ -43,11 +58,11 @@ class Trainer:
     """
 
     def __init__(self, task: Task, config: FitConfig):
-        init_key, step_key, eval_key = jax.random.split(jax.random.key(config.seed), 3)
-        mesh = make_mesh(config.mesh, config.batch_size // config.microbatches)
+        init_key, step_key, _ = _keys(config)
+        mesh = _mesh(config)
         self.task, self.mesh = task, mesh
         self.state, self.shardings = initial_train_state(task, init_key, config.batch_size, mesh)
-        self.evaluate = make_evaluate(task, config.dtype, eval_key, mesh)
+        self.evaluate = build_evaluate(task, config)
         self._train_step = make_train_step(task, config.dtype, step_key, config.microbatches)
         self._programs: dict[Any, Program] = {}
 

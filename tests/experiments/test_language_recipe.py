@@ -19,6 +19,8 @@ from tests.experiments.test_language_model import arguments, everything, look, s
 from tests.experiments.test_language_model import short_corpus as short_corpus
 from tests.experiments.test_language_model import trained as trained
 
+NOT_RECURRENT = ("--cell=lstm", "--strategy=auto")  # defaults, for a model without cells
+
 
 def dynamic_scores(trained, capsys, *options):
     look(trained, "eval", "--dynamic_evaluation", *options)
@@ -39,6 +41,37 @@ def test_dynamic_evaluation_learns_from_what_it_has_scored(trained, capsys):
         assert all(a < s - 0.01 for a, s in zip(adapted, static, strict=True))
     with pytest.raises(SystemExit, match="goes with --mode=eval, got --mode=generate"):
         look(trained, "generate", "--dynamic_evaluation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model=tcn",), "--cell: expected --model=recurrent beside it"),
+        ((*NOT_RECURRENT, "--model=tcn", "--residual"), "--residual: expected --model=recurrent"),
+        ((*NOT_RECURRENT, "--model=mlp", "--heads=2"), "--heads: expected --model=transformer"),
+        (("--context=6",), "--context: expected --model=mlp or transformer"),
+        (("--kernel_width=2",), "--kernel_width: expected --model=tcn"),
+        (("--output_features=4",), "--output_features: expected --layers=2 or more"),
+        (("--dynamic_decay=0.02",), "--dynamic_decay: expected --dynamic_evaluation"),
+        (
+            ("--mode=eval", "--dynamic_evaluation", "--by_position"),
+            "--by_position: expected no --dynamic_evaluation",
+        ),
+        (
+            ("--average=nt_asgd", "--average_patience=2", "--patience=3"),
+            "--patience: expected 4 or more beside --average=nt_asgd",
+        ),
+    ],
+)
+def test_a_flag_that_has_nothing_to_act_on_ends_the_program(tmp_path, options, message):
+    with pytest.raises(SystemExit, match=message):
+        experiment.main(arguments(tmp_path / "run", *options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_flagfile_of_a_run_is_that_run(trained, capsys):
+    experiment.main(["language_model", f"--flagfile={trained / 'flags.txt'}"])
+    assert "stopped at step 12" in capsys.readouterr().out
 
 
 def test_dropout_is_for_all_places_that_have_no_rate_of_their_own():
@@ -129,22 +162,22 @@ def test_a_budget_of_parameters_decides_about_the_features(tmp_path, capsys):
         setup("unused", "--num_params=9")
     with pytest.raises(SystemExit, match="expected --output_features"):
         setup("unused", "--num_params=2000", "--tied")
-    with pytest.raises(SystemExit, match="expected --layers=2 or more"):
-        setup("unused", "--num_params=2000", "--output_features=4")
+    with pytest.raises(SystemExit, match="expected --layers=3 or more beside --residual"):
+        setup("unused", "--num_params=2000", "--output_features=8", "--residual", "--layers=2")
 
 
 @pytest.mark.parametrize("model", ["mlp", "tcn", "transformer"])
 def test_a_model_without_recurrence_fills_the_same_budget(model):
-    options = (f"--model={model}", "--num_params=9000", "--layers=2", "--heads=2", "--context=6")
+    options = (*NOT_RECURRENT, f"--model={model}", "--num_params=9000", "--layers=2")
     task, _ = setup("unused", *options)
     sizes = [leaf.size for leaf in jax.tree.leaves(task.init(jax.random.key(0)))]
     assert 8500 < sum(sizes) <= 9000
-    with pytest.raises(SystemExit, match=f"--residual: expected --model=recurrent, got {model}"):
-        setup("unused", *options, "--residual")
+    with pytest.raises(SystemExit, match=f"expected no --tied beside --model={model}"):
+        setup("unused", *options, "--tied")
 
 
 def test_a_transformer_is_trained_resumed_and_sampled(tmp_path, capsys):
-    options = ("--model=transformer", "--heads=2", "--context=6", "--dropout=0.1")
+    options = (*NOT_RECURRENT, "--model=transformer", "--heads=2", "--context=6", "--dropout=0.1")
     experiment.main(arguments(tmp_path / "parts", "--steps=7", *options))
     experiment.main(arguments(tmp_path / "parts", *options))
     experiment.main(arguments(tmp_path / "whole", *options))

@@ -97,6 +97,12 @@ def test_a_row_of_a_batch_is_what_its_key_draws_alone():
         assert len({tuple(row) for row in rows.tolist()}) == 4
 
 
+def test_of_tokens_that_are_equally_likely_the_top_k_are_the_first():
+    model, params = model_of(LSTM(8))
+    flat = params._replace(kernel=jnp.zeros_like(params.kernel), bias=jnp.zeros_like(params.bias))
+    assert set(take(40, model, flat, [4], seed=3, top_k=2)) == {0, 1}
+
+
 def test_the_state_goes_on_from_token_to_token():
     """As if prompt and draws had been read anew for every token."""
     model, params = model_of(LSTM(8))

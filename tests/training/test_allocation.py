@@ -35,7 +35,8 @@ needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="need
 
 
 def faults_of_a_call(**environment):
-    plain = {name: text for name, text in os.environ.items() if name not in allocation.VARIABLES}
+    settings = allocation.SETTINGS
+    plain = {name: text for name, text in os.environ.items() if not name.startswith(settings)}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env=plain | environment,
@@ -54,8 +55,9 @@ def test_a_call_takes_no_fresh_pages_for_its_temporaries():
 
 
 @needs_glibc
-def test_settings_of_the_environment_stand():
-    kept, _ = faults_of_a_call(MALLOC_MMAP_MAX_="100")
+@pytest.mark.parametrize("name", ["MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_"])
+def test_settings_of_the_environment_stand(name):
+    kept, _ = faults_of_a_call(**{name: "65536"})
     assert not kept
 
 
