@@ -12,7 +12,7 @@ what it needs on top. Of generation, the time of a token once the context has be
 Transformer it grows with the context, whose keys and values it keeps; the others keep a state of
 one size. Models are trained one after another, tokens are timed interleaved.
 
-About 12 minutes on two cores; --out writes the rows after each model, then a report and a picture.
+About 10 minutes on two cores; --out writes the rows after each model, then a report and a picture.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ _CHARACTERS = flags.DEFINE_integer("characters", 0, "Of each split, the first; 0
 _PARAMS = flags.DEFINE_integer("num_params", 400_000, "Most parameters of a model.", 1)
 _STEPS = flags.DEFINE_integer("steps", 800, "Updates.", lower_bound=EVALUATIONS)
 _TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 100, "Updates to try a learning rate.", 1)
-_RATES = command.rates_list("rates", "1e-3,2e-3,4e-3")
+_RATES = command.rates_list("rates", "1e-3,2e-3,4e-3,8e-3")
 _BATCH = flags.DEFINE_integer("batch", 32, "Rows of a batch.", lower_bound=1)
 _WINDOW = flags.DEFINE_integer("window", 64, "Characters of a window.", lower_bound=2)
 _CONTEXTS = command.positive_list(
