@@ -31,12 +31,11 @@ OTHER = {
         **SHARED,
         **{"dataset": "tiny_shakespeare", "seq_length": 5, "stateful": "false", "tied": "true"},
         **{"eval_streams": 3, "embedding_features": 6, "output_features": 5, "residual": "true"},
-        **{"text": "other.txt"},
+        **{"text": "other.txt", "layers": 3, "model": "mlp"},
         **{"num_params": 999, "length_deviation": 1.0, "cutoffs": "1", "softmax_chunk": 3},
         **{"input_dropout": 0.2, "layer_dropout": 0.2, "output_dropout": 0.2},
         **{"embedding_dropout": 0.2, "weight_drop": 0.2, "variational": "true"},
         **{"activation_penalty": 2.0, "temporal_penalty": 1.0},
-        **{"model": "mlp", "context": 5, "heads": 2, "kernel_width": 2},
     },
     classifier: {**SHARED, "eval_batch_size": 32},
     forecast: {
@@ -71,8 +70,7 @@ SAMPLING = {
     language_model: {
         **{"mode": "train", "prompt": "b", "length": 3, "samples": 2, "sample_seed": 1},
         **{"temperature": 0.5, "top_k": 2, "top_p": 0.5, "word": "b", "neighbours": 2},
-        **{"dynamic_evaluation": "false", "dynamic_rms": "false", "dynamic_learning_rate": 0.5},
-        **{"dynamic_decay": 0.5, "dynamic_length": 3, "by_position": "true"},
+        **{"dynamic_evaluation": "false", "by_position": "true"},
     },
     classifier: {},
     forecast: {
@@ -80,9 +78,18 @@ SAMPLING = {
         **{"out": "next.csv"},
     },
 }
+NOT_ALONE = {
+    language_model: {
+        **{"context": 5, "heads": 2, "kernel_width": 2, "dynamic_rms": "false"},
+        **{"dynamic_learning_rate": 0.5, "dynamic_decay": 0.5, "dynamic_length": 3},
+    },
+    classifier: {},
+    forecast: {},
+}
+"""Flag -> another value, which acts on nothing in this run."""
 TINY = {
     language_model: "--steps=2 --features=4 --batch_size=2 --seq_length=4 --embedding_features=4"
-    " --length=2 --prompt=a --strategy=scan",
+    " --length=2 --layers=2",
     classifier: "--steps=2 --features=4 --batch_size=2 --eval_batch_size=300 --strategy=scan",
     forecast: "--steps=2 --features=4 --batch_size=2 --strategy=scan --csv=shops.csv --target=sales"
     " --horizon=4 --context=8",
@@ -142,10 +149,10 @@ def resume(runs, monkeypatch):
 def test_every_flag_has_a_line(module):
     sampling = set(getattr(module, "SAMPLING", ()))
     known = OTHER[module].keys() | FREE.keys() | ONLY_ONE_VALUE[module] | common.UNRECORDED
-    known |= ASSETS[module].keys() | ELSEWHERE[module]
+    known |= ASSETS[module].keys() | ELSEWHERE[module] | NOT_ALONE[module].keys()
     assert set(module.FLAGS) == known | sampling | {"workdir"}
     assert FREE.keys() | {"workdir"} == FREE_FLAGS
-    assert sampling == SAMPLING[module].keys()
+    assert sampling - NOT_ALONE[module].keys() == SAMPLING[module].keys()
     for name in ONLY_ONE_VALUE[module]:
         assert len(module.FLAGS[name].parser.enum_values) == 1
 
@@ -163,6 +170,12 @@ def test_another_value_is_refused_with_both(resume, module, name, value):
     assert f"--{name}: {saved} there, {value} here" in str(error.value)
     assert str(error.value).count(" there, ") == 1
     assert "Give the flags of" in str(error.value)
+
+
+@pytest.mark.parametrize("name", NOT_ALONE[language_model])
+def test_a_flag_that_acts_on_nothing_is_refused(resume, name):
+    with pytest.raises(SystemExit, match=f"--{name}: expected --"):
+        resume(language_model, f"--{name}={NOT_ALONE[language_model][name]}")
 
 
 @pytest.mark.parametrize("name", ASSETS[language_model])
