@@ -1,7 +1,7 @@
 """What `make test` leaves to `make test-all`: most cases of tests that run over many cells.
 
-Each of them runs with a third of its cases every day, another third than the test before it, so
-that every cell meets a third of the tests and every test a third of the cells.
+Each of them runs with a quarter of its cases every day, another quarter than the test before it,
+so that every cell meets a quarter of the tests and every test a quarter of the cells.
 """
 
 import collections
@@ -18,7 +18,7 @@ OVER_MANY_CELLS = (
     "tests/interop/",
     "tests/models/",
 )
-SHARE = 3
+SHARE = 4
 FEW = 3
 """Cases up to which a test runs with all."""
 

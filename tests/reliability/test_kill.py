@@ -14,6 +14,9 @@ AGAIN = 0.3
 
 CHUNKS = [range(1), range(1, 10), *(range(first, first + 10) for first in range(10, 100, 10))]
 """The first is the quick form, all of them are the full one."""
+QUICK_FIRST = [
+    pytest.param(name, marks=[pytest.mark.full] * (n > 0)) for n, name in enumerate(FAMILIES)
+]
 
 
 def kill(run, delay):
@@ -46,7 +49,7 @@ def chunk(numbers):
 
 
 @pytest.mark.promise("R1", "R2")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", QUICK_FIRST)
 @pytest.mark.parametrize("numbers", [chunk(numbers) for numbers in CHUNKS])
 def test_a_killed_run_ends_as_one_that_was_not(
     launch, uninterrupted, tmp_path, family, numbers, counted, record_property

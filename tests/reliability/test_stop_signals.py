@@ -173,7 +173,7 @@ def check_end(launch, uninterrupted, family, workdir):
 
 
 REAL = [
-    ("language_model", "save", signal.SIGTERM),
+    pytest.param("language_model", "save", signal.SIGTERM, marks=pytest.mark.full),
     ("classifier", "eval", signal.SIGINT),
     pytest.param("language_model", "step", signal.SIGINT, marks=pytest.mark.full),
 ]
