@@ -48,7 +48,7 @@ _CHARACTERS = flags.DEFINE_integer("characters", 0, "Of each split, the first; 0
 _PARAMS = flags.DEFINE_integer("num_params", 400_000, "Most parameters of a model.", 1)
 _STEPS = flags.DEFINE_integer("steps", 800, "Updates.", lower_bound=EVALUATIONS)
 _TRIAL_STEPS = flags.DEFINE_integer("trial_steps", 100, "Updates to try a learning rate.", 1)
-_RATES = command.rates_list("rates", "2e-3,4e-3,8e-3,1.6e-2")
+_RATES = command.rates_list("rates", "1e-3,2e-3,4e-3,8e-3")
 _BATCH = flags.DEFINE_integer("batch", 32, "Rows of a batch.", lower_bound=1)
 _WINDOW = flags.DEFINE_integer("window", 64, "Characters of a window.", lower_bound=2)
 _CONTEXTS = command.positive_list(
