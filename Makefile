@@ -29,7 +29,7 @@ demo: $(VENV)/.installed-demo ## train a small language model, print its score a
 EVERYDAY = JAX_PLATFORMS=cpu JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="--xla_backend_optimization_level=0 \
   $(if $(filter 3.11,$(PYTHON_VERSION)),--xla_cpu_use_fusion_emitters=false) $(XLA_FLAGS)"
 
-test: $(VENV)/.installed-test ## the suite, under ten minutes on two cores
+test: $(VENV)/.installed-test ## the suite, about fourteen minutes on two cores
 	$(EVERYDAY) $(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not full"
 
 test-quick: $(VENV)/.installed-test ## the suite's quick part
