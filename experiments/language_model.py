@@ -314,7 +314,19 @@ def evaluate() -> None:
         return
     expected = identity(config.flags, config.data, task.assets)
     params, step = load_best(task.init, config.workdir, expected)
-    report(language_recipe.evaluate_dynamically(FLAGS, task, params), step)
+    scores = language_recipe.evaluate_dynamically(FLAGS, task, params)
+    report(scores, step)
+    note_worse(scores, RunDirectory(config.workdir).read_summary().get("metrics") or {})
+
+
+def note_worse(scores: Mapping[str, Mapping[str, float]], static: Mapping[str, Any]) -> None:
+    """Says where dynamic evaluation has lost more than the run's own evaluation."""
+    for split in scores.keys() & static.keys():
+        if scores[split]["loss"] > static[split]["loss"]:
+            print(
+                f"note: {split} was {static[split]['loss']:.4f} nats without learning; a lower"
+                f" --dynamic_learning_rate than {FLAGS.dynamic_learning_rate:g} moves less"
+            )
 
 
 def generate_text() -> None:

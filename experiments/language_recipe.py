@@ -97,7 +97,8 @@ def define_dynamic_flags(values: flags.FlagValues) -> None:
     boolean("dynamic_evaluation", False, text, flag_values=values)
     text = "Divides by the root mean square of gradients of the training text."
     boolean("dynamic_rms", True, text, flag_values=values)
-    number("dynamic_learning_rate", 2e-3, "Of dynamic evaluation.", 0.0, flag_values=values)
+    text = "Of dynamic evaluation; best chosen on valid."
+    number("dynamic_learning_rate", 2e-3, text, 0.0, flag_values=values)
     text = "Share of what was learned that a segment forgets."
     number("dynamic_decay", 0.02, text, 0.0, 1.0, flag_values=values)
     text = "Steps per segment; the text is one stream."

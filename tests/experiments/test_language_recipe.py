@@ -39,6 +39,9 @@ def test_dynamic_evaluation_learns_from_what_it_has_scored(trained, capsys):
     for options in (by_rms, plain):
         adapted = dynamic_scores(trained, capsys, "--dynamic_length=4", *options)
         assert all(a < s - 0.01 for a, s in zip(adapted, static, strict=True))
+    look(trained, "eval", "--dynamic_evaluation", "--dynamic_learning_rate=2")
+    loss = metrics["valid"]["loss"]
+    assert f"note: valid was {loss:.4f} nats without learning" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="goes with --mode=eval, got --mode=generate"):
         look(trained, "generate", "--dynamic_evaluation")
 
