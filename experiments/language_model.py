@@ -96,7 +96,7 @@ def _define_flags() -> None:
     integer("eval_streams", 32, "Streams the held-out text is read as, whatever the batch size.", 1)
     text("embeddings", "", "Vectors of words in GloVe's format to start from.")
     boolean("by_position", False, "Whether evaluations find the loss by tokens read, and draw it.")
-    text("prompt", None, "What a sample starts from; default: a new line.")
+    text("prompt", None, "What a sample starts from; default: a new line, if the text has one.")
     integer("samples", 1, "How many; one is shown while it is drawn.", 1)
     integer("length", 500, "Tokens of a sample.", 1)
     integer("sample_seed", 0, "Of samples.", 0)
@@ -190,11 +190,11 @@ def start_from(vectors: Vectors, init: Callable) -> Callable:
 
 def recorded() -> dict[str, str]:
     """The flags that define the run."""
-    recorded = common.run_flags(FLAGS, unrecorded=SAMPLING)
+    chosen = common.run_flags(FLAGS, unrecorded=SAMPLING)
     if FLAGS.mode == "eval":  # it may read the text as other streams than training did
         saved = RunDirectory(FLAGS.workdir).read_flags()
-        recorded["eval_streams"] = saved.get("eval_streams", recorded["eval_streams"])
-    return recorded
+        chosen["eval_streams"] = saved.get("eval_streams", chosen["eval_streams"])
+    return chosen
 
 
 def build_task(
@@ -304,29 +304,36 @@ def best() -> tuple[LanguageModel, Tokenizer, Any]:
 def evaluate() -> None:
     """Scores the best checkpoint of a run again."""
     _, _, task, config = setup()
-    if not FLAGS.dynamic_evaluation:
-        found, step = score_best(task, config)
-        report({split: dict(evaluation.metrics) for split, evaluation in found.items()}, step)
-        if FLAGS.by_position:
-            run = RunDirectory(config.workdir)
-            run.write_artifacts(step, "valid", found["valid"].artifacts)
-            draw_positions(run, step)
+    if FLAGS.dynamic_evaluation:
+        evaluate_dynamically(task, config)
         return
+    found, step = score_best(task, config)
+    report({split: dict(evaluation.metrics) for split, evaluation in found.items()}, step)
+    if FLAGS.by_position:
+        run = RunDirectory(config.workdir)
+        run.write_artifacts(step, "valid", found["valid"].artifacts)
+        draw_positions(run, step)
+
+
+def evaluate_dynamically(task: Task, config: FitConfig) -> None:
+    """Scores it while it learns."""
     expected = identity(config.flags, config.data, task.assets)
     params, step = load_best(task.init, config.workdir, expected)
     scores = language_recipe.evaluate_dynamically(FLAGS, task, params)
     report(scores, step)
-    note_worse(scores, RunDirectory(config.workdir).read_summary().get("metrics") or {})
+    static = RunDirectory(config.workdir).read_summary().get("metrics") or {}
+    for split in scores:
+        if FLAGS.dynamic_learning_rate and split in static:
+            note_worse(split, scores[split]["loss"], static[split]["loss"])
 
 
-def note_worse(scores: Mapping[str, Mapping[str, float]], static: Mapping[str, Any]) -> None:
+def note_worse(split: str, dynamic: float, static: float) -> None:
     """Says where dynamic evaluation has lost more than the run's own evaluation."""
-    for split in scores.keys() & static.keys():
-        if scores[split]["loss"] > static[split]["loss"]:
-            print(
-                f"note: {split} was {static[split]['loss']:.4f} nats without learning; a lower"
-                f" --dynamic_learning_rate than {FLAGS.dynamic_learning_rate:g} moves less"
-            )
+    if dynamic > static:
+        print(
+            f"note: {split} was {static:.4f} nats without learning; a lower"
+            f" --dynamic_learning_rate than {FLAGS.dynamic_learning_rate:g} moves less"
+        )
 
 
 def generate_text() -> None:

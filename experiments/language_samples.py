@@ -45,7 +45,7 @@ def sample(values: flags.FlagValues, model: LanguageModel, tokenizer: Tokenizer,
 
 
 def start_of(values: flags.FlagValues, tokenizer: Tokenizer) -> str:
-    """`--prompt`; by default a new line or, of a text without one, the first of its characters."""
+    """`--prompt`; by default a new line or, where the text has none, its vocabulary's first."""
     if values.prompt is not None:
         return values.prompt
     if isinstance(tokenizer, CharacterVocabulary) and "\n" not in tokenizer.characters:

@@ -45,7 +45,7 @@ def few_programs():
 
 def pytest_configure(config):
     """Builds the CPU kernel, once for all workers; where it cannot be its tests are skipped."""
-    gc.set_threshold(100_000, 20, 100)  # tracing makes many objects and hardly a cycle
+    gc.set_threshold(100_000, 20, 100)  # collecting took up to a tenth of a test
     if not hasattr(config, "workerinput") and build.compiler():
         with contextlib.suppress(RuntimeError):
             build.build()

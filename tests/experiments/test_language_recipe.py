@@ -22,10 +22,15 @@ from tests.experiments.test_language_model import trained as trained
 NOT_RECURRENT = ("--cell=lstm", "--strategy=auto")  # defaults, for a model without cells
 
 
-def dynamic_scores(trained, capsys, *options):
-    look(trained, "eval", "--dynamic_evaluation", *options)
+def scores(trained, capsys, *options):
+    """The losses that mode eval prints."""
+    look(trained, "eval", *options)
     printed = capsys.readouterr().out
     return [float(loss) for loss in re.findall(r": loss (\d\.\d+) nats", printed)]
+
+
+def dynamic_scores(trained, capsys, *options):
+    return scores(trained, capsys, "--dynamic_evaluation", *options)
 
 
 def test_dynamic_evaluation_learns_from_what_it_has_scored(trained, capsys):

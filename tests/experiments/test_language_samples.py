@@ -1,7 +1,6 @@
 """What a run of a language model is looked at by: samples, and scores by other streams."""
 
 import json
-import re
 
 import pytest
 
@@ -9,6 +8,7 @@ from experiments import language_model as experiment
 from tests.experiments.test_language_model import CORPUS, arguments, look
 from tests.experiments.test_language_model import short_corpus as short_corpus
 from tests.experiments.test_language_model import trained as trained
+from tests.experiments.test_language_recipe import dynamic_scores, scores
 
 ONE_LINE = "the cat sat on the mat and the dog sat on the log " * 12
 
@@ -41,18 +41,10 @@ def test_a_sample_that_cannot_be_drawn_is_refused_before_training(tmp_path, opti
     assert not (tmp_path / "run").exists()
 
 
-def losses_of(printed):
-    return [float(loss) for loss in re.findall(r": loss (\d\.\d+) nats", printed)]
-
-
 def test_a_run_is_scored_again_as_other_streams(trained, capsys):
-    scores = {}
-    for streams in (1, 2):
-        look(trained, "eval", f"--eval_streams={streams}")
-        scores[streams] = losses_of(capsys.readouterr().out)
-    look(trained, "eval", "--dynamic_evaluation", "--dynamic_learning_rate=0")
-    one_stream = losses_of(capsys.readouterr().out)
-    assert scores[1] == pytest.approx(one_stream, abs=2e-4) and scores[1] != scores[2]
+    one, two = (scores(trained, capsys, f"--eval_streams={streams}") for streams in (1, 2))
+    one_stream = dynamic_scores(trained, capsys, "--dynamic_learning_rate=0")
+    assert one == pytest.approx(one_stream, abs=2e-4) and one != two
     with pytest.raises(ValueError, match="--eval_streams: 2 there, 1 here"):
         experiment.main(arguments(trained, "--eval_streams=1"))
 
